@@ -1,0 +1,86 @@
+/* base.h - internal counterpart of loam/base.h: assertions, files, maps, arenas, numbers. */
+#ifndef LOAM_SRC_BASE_H
+#define LOAM_SRC_BASE_H
+
+#include <loam/base.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A broken contract is a bug: name the place and abort, in release builds too. */
+#define LOAM_ASSERT(x) ((x) ? (void)0 : loam_assert_failed(#x, __FILE__, __LINE__))
+_Noreturn void loam_assert_failed(const char *what, const char *file, int line);
+
+/* Checked size arithmetic: 1 when the result fits, and then *out holds it. */
+static inline int loam_mul(size_t a, size_t b, size_t *out) { return !__builtin_mul_overflow(a, b, out); }
+static inline int loam_add(size_t a, size_t b, size_t *out) { return !__builtin_add_overflow(a, b, out); }
+/* calloc that checks; NULL on overflow or no memory; n == 0 gives a valid pointer. */
+void *loam_alloc(size_t n, size_t size);
+/* Grow an array to hold at least `need` items: 1 on success.  *cap in items. */
+int loam_grow(void **items, size_t *cap, size_t need, size_t size);
+char *loam_strdup(const char *s);
+char *loam_strndup(const char *s, size_t n);
+/* malloc'd printf; NULL when out of memory. */
+char *loam_format(const char *fmt, ...) LOAM_PRINTF(1, 2);
+
+/* Little-endian unaligned reads. */
+static inline uint16_t loam_read_u16(const void *p) { uint16_t v; memcpy(&v, p, sizeof v); return v; }
+static inline uint32_t loam_read_u32(const void *p) { uint32_t v; memcpy(&v, p, sizeof v); return v; }
+static inline uint64_t loam_read_u64(const void *p) { uint64_t v; memcpy(&v, p, sizeof v); return v; }
+static inline float loam_read_f32(const void *p) { float v; memcpy(&v, p, sizeof v); return v; }
+
+/* Sixteen-bit floats; conversions to them round to nearest even, NaN stays NaN. */
+float loam_f16_to_f32(uint16_t h);
+uint16_t loam_f32_to_f16(float f);
+static inline float loam_bf16_to_f32(uint16_t h) { uint32_t u = (uint32_t)h << 16; float f; memcpy(&f, &u, sizeof f); return f; }
+uint16_t loam_f32_to_bf16(float f);
+
+/* A file mapped read-only.  Regular files only (a FIFO or folder is an error, never
+ * a hang); an empty file has base NULL-safe size 0.  Installing a SIGBUS handler for
+ * files truncated under us is the program's business (apps/cli). */
+typedef struct loam_map {
+    const unsigned char *base;
+    size_t size;
+} loam_map;
+loam_status loam_map_open(loam_map *out, const char *path, loam_err *err);
+void loam_map_close(loam_map *m); /* zeroed is allowed */
+/* Read a whole regular file up to max_bytes into `out` (appended). */
+loam_status loam_file_read(loam_buf *out, const char *path, size_t max_bytes, loam_err *err);
+int loam_path_exists(const char *path);
+int loam_path_is_folder(const char *path);
+char *loam_path_join(const char *a, const char *b); /* malloc'd; NULL: memory */
+
+/* Bump allocator: one block per arena, 64-byte aligned pieces; reset frees all. */
+typedef struct loam_arena {
+    unsigned char *base;
+    size_t size, used;
+} loam_arena;
+loam_status loam_arena_init(loam_arena *a, size_t size, const char *what, loam_err *err);
+void *loam_arena_take(loam_arena *a, size_t bytes); /* asserts that it fits: size it at init */
+static inline void loam_arena_reset(loam_arena *a) { a->used = 0; }
+void loam_arena_deinit(loam_arena *a);
+
+/* SHA-256 (FIPS 180-4). */
+typedef struct loam_sha256 {
+    uint32_t state[8];
+    uint64_t n;
+    unsigned char block[64];
+} loam_sha256;
+void loam_sha256_init(loam_sha256 *h);
+void loam_sha256_update(loam_sha256 *h, const void *bytes, size_t n);
+void loam_sha256_hex(loam_sha256 *h, char out[65]); /* finishes */
+
+/* 64-bit hash of bytes for tables (wyhash-like, not for hostile keys unless seeded). */
+uint64_t loam_hash(const void *bytes, size_t n, uint64_t seed);
+
+/* xoshiro256++ seeded by splitmix64: the one random stream of loam. */
+typedef struct loam_rng {
+    uint64_t s[4];
+} loam_rng;
+void loam_rng_seed(loam_rng *r, uint64_t seed);
+uint64_t loam_rng_next(loam_rng *r);
+double loam_rng_uniform(loam_rng *r); /* [0, 1), 53 bits */
+uint64_t loam_rng_below(loam_rng *r, uint64_t n); /* unbiased, n >= 1 */
+
+double loam_now(void); /* monotonic seconds */
+
+#endif
