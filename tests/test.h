@@ -25,6 +25,7 @@ static int test_failures, test_checks;
 
 /* Last line of every test's main: "test_x: N checks, M failed". */
 #define TEST_END(name)                                                                             \
-    (printf("%s: %d checks, %d failed\n", name, test_checks, test_failures), test_failures != 0 || test_checks == 0)
+    (printf("%s: %d checks, %d failed\n", name, test_checks, test_failures),                       \
+     test_failures != 0 || test_checks == 0)
 
 #endif

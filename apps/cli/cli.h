@@ -48,18 +48,18 @@ typedef struct cli_option {
     const char *name; /* long name without dashes */
     char letter;      /* or 0 */
     cli_kind kind;
-    size_t offset; /* into the program's argument struct */
+    size_t offset;     /* into the program's argument struct */
     const char *value; /* "N", "DIR", ...; for CLI_CHOICE the choices "exact|fast" */
     const char *help;  /* one line; defaults are stated in it */
     double min, max;   /* numbers; both 0: any (sizes and ints: >= 0) */
 } cli_option;
 
 typedef struct cli_program {
-    const char *name;     /* "rag-cli", "loam embed" */
-    const char *usage;    /* what follows the name */
-    const char *summary;  /* one sentence */
+    const char *name;          /* "rag-cli", "loam embed" */
+    const char *usage;         /* what follows the name */
+    const char *summary;       /* one sentence */
     const cli_option *options; /* ends with a zeroed row; -h/--help and --version are added */
-    const char *examples; /* lines, each indented by two spaces */
+    const char *examples;      /* lines, each indented by two spaces */
     size_t min_rest, max_rest; /* positional arguments; usage error outside */
 } cli_program;
 
@@ -85,14 +85,16 @@ extern loam_cancel cli_cancel;
 /* Flush stdout and report a write error (full disk: exit 6; closed pipe: quiet). Call before exit 0. */
 int cli_finish(int exit_code);
 /* Temp file removed at exit, even by a signal. NULL forgets. */
-void cli_stdout_text(const char *text, size_t n); /* to stdout; on a terminal control characters are shown as '?' */
+void cli_stdout_text(const char *text,
+                     size_t n); /* to stdout; on a terminal control characters are shown as '?' */
 
 int cli_color(FILE *f); /* terminal, NO_COLOR empty, TERM not dumb */
 int cli_is_tty(FILE *f);
 
 /* Progress on stderr, only on a terminal: bar, rate, time left.  total 0: a counter. */
 typedef struct cli_progress cli_progress;
-cli_progress *cli_progress_new(const char *what, uint64_t total, const char *unit); /* unit "B": bytes */
+cli_progress *cli_progress_new(const char *what, uint64_t total,
+                               const char *unit); /* unit "B": bytes */
 void cli_progress_set(cli_progress *p, uint64_t done, uint64_t total);
 void cli_progress_end(cli_progress *p); /* clears the line; NULL is allowed */
 

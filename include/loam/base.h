@@ -20,7 +20,7 @@
 #define LOAM_VERSION "0.1.0"
 
 #if defined(__GNUC__)
-#define LOAM_API __attribute__((visibility("default")))
+#define LOAM_API          __attribute__((visibility("default")))
 #define LOAM_PRINTF(f, a) __attribute__((format(printf, f, a)))
 #else
 #define LOAM_API

@@ -25,6 +25,7 @@ typedef struct loam_convert_options {
 /* `dst` must not exist (unless force); it appears whole or not at all.  `progress`
  * (may be NULL) gets bytes done and in all.  Errors: all kinds. */
 LOAM_API loam_status loam_convert(const char *src, const char *dst, const loam_convert_options *o,
-                                  void (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx, loam_err *err);
+                                  void (*progress)(void *ctx, uint64_t done, uint64_t total),
+                                  void *ctx, loam_err *err);
 
 #endif

@@ -36,7 +36,8 @@ typedef struct loam_model_info {
  * before anything is multiplied.  A folder without a tokenizer is fine.
  * Errors: NOT_FOUND, FORMAT, UNSUPPORTED (model_type: the message lists those
  * there are; or a custom model_file), MEMORY, LIMIT. */
-LOAM_API loam_status loam_model_open(loam_model **out, const char *folder, const loam_model_options *o, loam_err *err);
+LOAM_API loam_status loam_model_open(loam_model **out, const char *folder,
+                                     const loam_model_options *o, loam_err *err);
 LOAM_API void loam_model_close(loam_model *m);
 LOAM_API void loam_model_get_info(const loam_model *m, loam_model_info *out);
 /* Ids that end an answer: generation_config.json's eos, else config.json's. */
@@ -46,9 +47,10 @@ LOAM_API loam_precision loam_model_precision(const loam_model *m);
 typedef struct loam_session loam_session;
 /* Room for `n_ctx` positions (0: the model's maximum, at most 4096).  All memory
  * that later steps need is taken here.  Errors: MEMORY, LIMIT. */
-LOAM_API loam_status loam_session_new(loam_session **out, const loam_model *m, size_t n_ctx, loam_err *err);
+LOAM_API loam_status loam_session_new(loam_session **out, const loam_model *m, size_t n_ctx,
+                                      loam_err *err);
 LOAM_API void loam_session_free(loam_session *s);
-LOAM_API void loam_session_reset(loam_session *s);             /* position 0 */
+LOAM_API void loam_session_reset(loam_session *s);              /* position 0 */
 LOAM_API void loam_session_truncate(loam_session *s, size_t n); /* forget all from position n on */
 LOAM_API size_t loam_session_position(const loam_session *s);
 LOAM_API size_t loam_session_n_ctx(const loam_session *s);
@@ -56,22 +58,24 @@ LOAM_API size_t loam_session_n_ctx(const loam_session *s);
 /* Read `n` >= 1 ids.  The logits of the last position stay in the session until
  * the next call.  Errors: ARGUMENT (an id outside the vocabulary), LIMIT ("prompt
  * of N tokens is longer than the context of M"), CANCELLED (position unchanged). */
-LOAM_API loam_status loam_session_feed(loam_session *s, const int32_t *ids, size_t n, const loam_cancel *cancel, loam_err *err);
-LOAM_API const float *loam_session_logits(const loam_session *s); /* [vocab]; NULL before the first feed */
+LOAM_API loam_status loam_session_feed(loam_session *s, const int32_t *ids, size_t n,
+                                       const loam_cancel *cancel, loam_err *err);
+LOAM_API const float *
+loam_session_logits(const loam_session *s); /* [vocab]; NULL before the first feed */
 /* As feed, and call `each` with the logits of every one of the n positions (perplexity). */
 LOAM_API loam_status loam_session_feed_all(loam_session *s, const int32_t *ids, size_t n,
-                                           void (*each)(void *ctx, size_t i, const float *logits), void *ctx,
-                                           loam_err *err);
+                                           void (*each)(void *ctx, size_t i, const float *logits),
+                                           void *ctx, loam_err *err);
 
 /* Sampling, in mlx-lm's order: logits processors (repetition penalty over the last
  * `repetition_window` ids), then temperature 0: argmax, ties to the lowest id; else
  * top_p, min_p, top_k over temperature-1 probabilities, then categorical(logprobs / temp). */
 typedef struct loam_sampling {
-    float temperature; /* 0: greedy */
-    float top_p;       /* 0 or 1: off */
-    float min_p;       /* 0: off */
-    uint32_t top_k;    /* 0: off */
-    float repetition_penalty; /* 0 or 1: off */
+    float temperature;          /* 0: greedy */
+    float top_p;                /* 0 or 1: off */
+    float min_p;                /* 0: off */
+    uint32_t top_k;             /* 0: off */
+    float repetition_penalty;   /* 0 or 1: off */
     uint32_t repetition_window; /* 0: 20 */
     uint64_t seed;
 } loam_sampling;
@@ -83,7 +87,8 @@ typedef struct loam_logprob {
 
 typedef struct loam_step {
     int32_t id;
-    const loam_logprob *top; /* [n_top] most likely first, ties by lower id, of this step's distribution */
+    const loam_logprob
+        *top; /* [n_top] most likely first, ties by lower id, of this step's distribution */
     size_t n_top;
 } loam_step;
 
@@ -105,12 +110,14 @@ typedef enum loam_stop {
 typedef struct loam_generate_result {
     size_t n_prompt, n_tokens;
     loam_stop stop;
-    double prefill_seconds, first_token_seconds, decode_seconds; /* decode: tokens after the first */
+    double prefill_seconds, first_token_seconds,
+        decode_seconds; /* decode: tokens after the first */
 } loam_generate_result;
 
 /* Feed the prompt, then sample until a stop.  An eos id ends the answer and is not
  * reported.  `on_step` (may be NULL) returns non-zero to stop. */
-LOAM_API loam_status loam_generate(loam_session *s, const int32_t *prompt, size_t n, const loam_generate_options *o,
+LOAM_API loam_status loam_generate(loam_session *s, const int32_t *prompt, size_t n,
+                                   const loam_generate_options *o,
                                    int (*on_step)(void *ctx, const loam_step *step), void *ctx,
                                    loam_generate_result *result, loam_err *err);
 

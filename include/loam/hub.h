@@ -19,7 +19,8 @@
  * snapshots/COMMIT, completeness checked against trees/COMMIT.json when there).
  * The caller frees *out.  Errors: ARGUMENT (bad name), NOT_FOUND; the message
  * ends with the exact command that mends it: "run: loam pull org/name". */
-LOAM_API loam_status loam_hub_find(char **out, const char *name, const char *revision, loam_err *err);
+LOAM_API loam_status loam_hub_find(char **out, const char *name, const char *revision,
+                                   loam_err *err);
 
 /* The cache's root ("…/hub"); caller frees. */
 LOAM_API loam_status loam_hub_cache_dir(char **out, loam_err *err);

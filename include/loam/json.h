@@ -31,9 +31,10 @@ typedef enum loam_json_type {
 } loam_json_type;
 
 enum {
-    LOAM_JSON_REJECT_DUPLICATES = 1, /* a repeated key in an object is an error; else the last one counts */
-    LOAM_JSON_ALLOW_NAN = 2,         /* NaN, Infinity, -Infinity as Python's json writes them */
-    LOAM_JSON_LONE_SURROGATES = 4    /* a lone \uD8xx escape becomes U+FFFD instead of an error */
+    LOAM_JSON_REJECT_DUPLICATES =
+        1,                   /* a repeated key in an object is an error; else the last one counts */
+    LOAM_JSON_ALLOW_NAN = 2, /* NaN, Infinity, -Infinity as Python's json writes them */
+    LOAM_JSON_LONE_SURROGATES = 4 /* a lone \uD8xx escape becomes U+FFFD instead of an error */
 };
 
 /* `name` stands in messages ("config.json: expected ':' at byte 17").
@@ -49,7 +50,8 @@ LOAM_API const loam_json_value *loam_json_root(const loam_json *doc);
 /* All of these take NULL for "no such value" and then say so (type NULL, count 0, ...). */
 LOAM_API loam_json_type loam_json_type_of(const loam_json_value *v);
 LOAM_API size_t loam_json_count(const loam_json_value *v); /* array items or object members */
-LOAM_API const loam_json_value *loam_json_at(const loam_json_value *v, size_t i); /* item or member value */
+LOAM_API const loam_json_value *loam_json_at(const loam_json_value *v,
+                                             size_t i); /* item or member value */
 LOAM_API const char *loam_json_key(const loam_json_value *v, size_t i, size_t *n); /* member key */
 LOAM_API const loam_json_value *loam_json_get(const loam_json_value *v, const char *key);
 /* Iteration in file order without indexing cost: first child / next sibling. */
@@ -59,15 +61,19 @@ LOAM_API const char *loam_json_own_key(const loam_json_value *member, size_t *n)
 
 /* NUL-terminated UTF-8 (may hold inner NULs: use *n); NULL when not a string. */
 LOAM_API const char *loam_json_string(const loam_json_value *v, size_t *n);
-LOAM_API int loam_json_int(const loam_json_value *v, int64_t *out);     /* 1 for INT, or an integral REAL in range */
-LOAM_API int loam_json_number(const loam_json_value *v, double *out);   /* 1 for INT or REAL */
-LOAM_API int loam_json_bool(const loam_json_value *v, int *out);        /* 1 for TRUE/FALSE */
+LOAM_API int loam_json_int(const loam_json_value *v,
+                           int64_t *out); /* 1 for INT, or an integral REAL in range */
+LOAM_API int loam_json_number(const loam_json_value *v, double *out); /* 1 for INT or REAL */
+LOAM_API int loam_json_bool(const loam_json_value *v, int *out);      /* 1 for TRUE/FALSE */
 
 /* Writing: append a JSON text to a buffer. */
-LOAM_API void loam_json_put_string(loam_buf *b, const char *s, size_t n); /* quoted; invalid UTF-8 becomes U+FFFD */
-LOAM_API void loam_json_put_number(loam_buf *b, double v); /* shortest that round-trips; NaN/inf as null */
-LOAM_API void loam_json_put_float(loam_buf *b, float v);   /* shortest that round-trips as float */
+LOAM_API void loam_json_put_string(loam_buf *b, const char *s,
+                                   size_t n); /* quoted; invalid UTF-8 becomes U+FFFD */
+LOAM_API void loam_json_put_number(loam_buf *b,
+                                   double v); /* shortest that round-trips; NaN/inf as null */
+LOAM_API void loam_json_put_float(loam_buf *b, float v); /* shortest that round-trips as float */
 /* A value as Python's json.dumps writes it.  indent < 0: one line, separators ", " and ": ". */
-LOAM_API void loam_json_put_value(loam_buf *b, const loam_json_value *v, int indent, int ensure_ascii);
+LOAM_API void loam_json_put_value(loam_buf *b, const loam_json_value *v, int indent,
+                                  int ensure_ascii);
 
 #endif

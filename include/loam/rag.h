@@ -28,14 +28,16 @@ typedef struct loam_embedder_options {
     loam_precision precision;
 } loam_embedder_options;
 
-LOAM_API loam_status loam_embedder_open(loam_embedder **out, const char *folder, const loam_embedder_options *o, loam_err *err);
+LOAM_API loam_status loam_embedder_open(loam_embedder **out, const char *folder,
+                                        const loam_embedder_options *o, loam_err *err);
 LOAM_API void loam_embedder_close(loam_embedder *e);
 LOAM_API size_t loam_embedder_dim(const loam_embedder *e);
 LOAM_API size_t loam_embedder_max_tokens(const loam_embedder *e); /* special tokens included */
 /* 64 hex digits + NUL: identifies weights, tokenizer and settings (see docs/FORMATS.md). */
 LOAM_API const char *loam_embedder_fingerprint(const loam_embedder *e);
 /* Tokens of a text, special ones included, uncut. */
-LOAM_API loam_status loam_embedder_count_tokens(const loam_embedder *e, loam_text text, size_t *n, loam_err *err);
+LOAM_API loam_status loam_embedder_count_tokens(const loam_embedder *e, loam_text text, size_t *n,
+                                                loam_err *err);
 typedef enum loam_embed_kind {
     LOAM_EMBED_DOCUMENT,
     LOAM_EMBED_QUERY /* config_sentence_transformers.json's "query" prompt, when there */
@@ -43,17 +45,20 @@ typedef enum loam_embed_kind {
 /* out: [n, dim], rows of unit length when the folder normalises (else as pooled).  Texts
  * longer than max_tokens are cut, as sentence-transformers does.  Order kept; work is
  * batched by token count inside.  One call at a time per embedder. */
-LOAM_API loam_status loam_embedder_encode(loam_embedder *e, const loam_text *texts, size_t n, loam_embed_kind kind,
-                                          float *out, const loam_cancel *cancel, loam_err *err);
+LOAM_API loam_status loam_embedder_encode(loam_embedder *e, const loam_text *texts, size_t n,
+                                          loam_embed_kind kind, float *out,
+                                          const loam_cancel *cancel, loam_err *err);
 
 /* ---- reranker: cross-encoder (BERT), mxbai-rerank-v2 (qwen2), Qwen3-Reranker ---- */
 typedef struct loam_reranker loam_reranker;
-LOAM_API loam_status loam_reranker_open(loam_reranker **out, const char *folder, const loam_embedder_options *o, loam_err *err);
+LOAM_API loam_status loam_reranker_open(loam_reranker **out, const char *folder,
+                                        const loam_embedder_options *o, loam_err *err);
 LOAM_API void loam_reranker_close(loam_reranker *r);
 /* scores: [n].  raw: the logit, or the logit difference; else the model's own
  * normalised score (docs/FORMATS.md).  Rank by score, ties by lower index. */
-LOAM_API loam_status loam_reranker_score(loam_reranker *r, loam_text query, const loam_text *texts, size_t n, int raw,
-                                         float *scores, const loam_cancel *cancel, loam_err *err);
+LOAM_API loam_status loam_reranker_score(loam_reranker *r, loam_text query, const loam_text *texts,
+                                         size_t n, int raw, float *scores,
+                                         const loam_cancel *cancel, loam_err *err);
 
 /* ---- index ---- */
 typedef struct loam_index loam_index;
@@ -66,8 +71,8 @@ typedef struct loam_hit {
 typedef struct loam_chunk {
     loam_text text;
     loam_text source;
-    int64_t page;           /* from 1; 0: unknown */
-    int64_t begin, end;     /* span in the document's text, in code points; -1: unknown */
+    int64_t page;       /* from 1; 0: unknown */
+    int64_t begin, end; /* span in the document's text, in code points; -1: unknown */
 } loam_chunk;
 
 /* What the sidecar says; empty strings and 0 when there is none. */
@@ -88,12 +93,14 @@ LOAM_API const float *loam_index_vector(const loam_index *ix, uint64_t id); /* [
 /* Chunks whose text, or source, the reference lab's loader would show wrong. */
 LOAM_API void loam_index_reference_damage(const loam_index *ix, size_t *texts, size_t *sources);
 /* OK, or ARGUMENT with the fix in the message when the index was made with another embedder. */
-LOAM_API loam_status loam_index_check_embedder(const loam_index *ix, const loam_embedder *e, const char *path, loam_err *err);
+LOAM_API loam_status loam_index_check_embedder(const loam_index *ix, const loam_embedder *e,
+                                               const char *path, loam_err *err);
 
 /* The best min(k, count) by dot product, best first, ties by lower id; full scan,
  * bounded heap, f32 sums in a fixed order (same bits on any thread count).  Returns
  * how many.  `query` is [dim].  Any number of threads may search one index. */
-LOAM_API size_t loam_index_search(const loam_index *ix, loam_pool *pool, const float *query, loam_hit *hits, size_t k);
+LOAM_API size_t loam_index_search(const loam_index *ix, loam_pool *pool, const float *query,
+                                  loam_hit *hits, size_t k);
 
 /* One document of an index being written. */
 typedef struct loam_index_document {

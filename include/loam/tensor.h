@@ -55,20 +55,16 @@ typedef struct loam_tensor {
     loam_dtype dtype;
     int rank;
     uint64_t shape[LOAM_MAX_RANK]; /* outermost first (GGUF's order is reversed on reading) */
-    const void *data;              /* C order, little endian, any alignment; not NULL unless bytes == 0 */
+    const void *data; /* C order, little endian, any alignment; not NULL unless bytes == 0 */
     uint64_t bytes;
 } loam_tensor;
 
-LOAM_API const char *loam_dtype_name(loam_dtype d);           /* "f32", "bf16", "q4_1", ... */
-LOAM_API size_t loam_dtype_bytes(loam_dtype d);               /* per element; 0 for block formats */
-LOAM_API uint64_t loam_tensor_count(const loam_tensor *t);    /* product of the shape (checked at open) */
+LOAM_API const char *loam_dtype_name(loam_dtype d); /* "f32", "bf16", "q4_1", ... */
+LOAM_API size_t loam_dtype_bytes(loam_dtype d);     /* per element; 0 for block formats */
+LOAM_API uint64_t
+loam_tensor_count(const loam_tensor *t); /* product of the shape (checked at open) */
 
-typedef enum loam_container {
-    LOAM_SAFETENSORS,
-    LOAM_NPY,
-    LOAM_NPZ,
-    LOAM_GGUF
-} loam_container;
+typedef enum loam_container { LOAM_SAFETENSORS, LOAM_NPY, LOAM_NPZ, LOAM_GGUF } loam_container;
 
 typedef struct loam_arrays loam_arrays;
 
@@ -86,7 +82,8 @@ LOAM_API void loam_arrays_close(loam_arrays *a); /* NULL is allowed */
 LOAM_API loam_container loam_arrays_container(const loam_arrays *a);
 LOAM_API size_t loam_arrays_count(const loam_arrays *a);
 LOAM_API const loam_tensor *loam_arrays_at(const loam_arrays *a, size_t i); /* in name order */
-LOAM_API const loam_tensor *loam_arrays_find(const loam_arrays *a, const char *name); /* NULL: none */
+LOAM_API const loam_tensor *loam_arrays_find(const loam_arrays *a,
+                                             const char *name); /* NULL: none */
 /* safetensors "__metadata__" or GGUF key-values as a JSON object; NULL: none.
  * (GGUF arrays longer than 1,000,000 entries are kept; strings must be UTF-8.) */
 LOAM_API const loam_json_value *loam_arrays_metadata(const loam_arrays *a);
@@ -95,8 +92,8 @@ LOAM_API uint64_t loam_arrays_file_bytes(const loam_arrays *a);
 /* Convert `n` elements starting at element `first` to f32 (bool, ints, floats and
  * GGUF blocks; for blocks `first` and `n` must be multiples of the block).
  * Errors: UNSUPPORTED (c64). */
-LOAM_API loam_status loam_tensor_to_f32(const loam_tensor *t, uint64_t first, uint64_t n, float *out,
-                                        loam_err *err);
+LOAM_API loam_status loam_tensor_to_f32(const loam_tensor *t, uint64_t first, uint64_t n,
+                                        float *out, loam_err *err);
 
 /* Write arrays.  The file appears whole or not at all: temp file beside it,
  * fsync, rename, fsync of the folder; the temp is removed on failure.

@@ -33,8 +33,8 @@ LOAM_API loam_status loam_tokenizer_open(loam_tokenizer **out, const char *folde
 LOAM_API void loam_tokenizer_close(loam_tokenizer *tok); /* NULL is allowed */
 
 enum {
-    LOAM_ENCODE_SPECIAL = 1,       /* add what the post-processor adds (BOS, [CLS] ... [SEP]) */
-    LOAM_ENCODE_PARSE_SPECIAL = 2  /* special tokens written in the text become their ids; without
+    LOAM_ENCODE_SPECIAL = 1,      /* add what the post-processor adds (BOS, [CLS] ... [SEP]) */
+    LOAM_ENCODE_PARSE_SPECIAL = 2 /* special tokens written in the text become their ids; without
                                       it they are plain text: use that for documents and questions */
 };
 /* Append ids to `out`.  Text that is not UTF-8 is an error (FORMAT) naming the byte. */
@@ -43,30 +43,39 @@ LOAM_API loam_status loam_tokenizer_encode(const loam_tokenizer *tok, const char
 /* Pair input of a cross-encoder: ids and segment ids of A and B with the
  * post-processor's special tokens, cut "longest first" to `max_ids` in all
  * (0: no cut).  Errors: UNSUPPORTED when the tokenizer has no pair form. */
-LOAM_API loam_status loam_tokenizer_encode_pair(const loam_tokenizer *tok, const char *a, size_t n_a,
-                                                const char *b, size_t n_b, size_t max_ids,
-                                                loam_ids *ids, loam_ids *type_ids, loam_err *err);
+LOAM_API loam_status loam_tokenizer_encode_pair(const loam_tokenizer *tok, const char *a,
+                                                size_t n_a, const char *b, size_t n_b,
+                                                size_t max_ids, loam_ids *ids, loam_ids *type_ids,
+                                                loam_err *err);
 /* How many special tokens LOAM_ENCODE_SPECIAL adds to one text. */
 LOAM_API size_t loam_tokenizer_n_added(const loam_tokenizer *tok);
 
 /* Append the text of ids.  Ids outside the vocabulary are an error (ARGUMENT). */
-enum { LOAM_DECODE_SKIP_SPECIAL = 1, LOAM_DECODE_CLEAN_UP = 2 /* tokenizer_config's clean_up_tokenization_spaces */ };
+enum {
+    LOAM_DECODE_SKIP_SPECIAL = 1,
+    LOAM_DECODE_CLEAN_UP = 2 /* tokenizer_config's clean_up_tokenization_spaces */
+};
 LOAM_API loam_status loam_tokenizer_decode(const loam_tokenizer *tok, const int32_t *ids, size_t n,
                                            unsigned flags, loam_buf *out, loam_err *err);
 
-LOAM_API size_t loam_tokenizer_size(const loam_tokenizer *tok);               /* highest id + 1 */
+LOAM_API size_t loam_tokenizer_size(const loam_tokenizer *tok); /* highest id + 1 */
 LOAM_API int32_t loam_tokenizer_id(const loam_tokenizer *tok, const char *token); /* -1: none */
-LOAM_API const char *loam_tokenizer_token(const loam_tokenizer *tok, int32_t id, size_t *n); /* as in the file; NULL: none */
+LOAM_API const char *loam_tokenizer_token(const loam_tokenizer *tok, int32_t id,
+                                          size_t *n); /* as in the file; NULL: none */
 LOAM_API int loam_tokenizer_is_special(const loam_tokenizer *tok, int32_t id);
-LOAM_API const char *loam_tokenizer_bos(const loam_tokenizer *tok); /* token text of tokenizer_config, or NULL */
+LOAM_API const char *
+loam_tokenizer_bos(const loam_tokenizer *tok); /* token text of tokenizer_config, or NULL */
 LOAM_API const char *loam_tokenizer_eos(const loam_tokenizer *tok);
 
 /* Streaming: text as soon as it is whole characters.  Concatenated pieces equal
  * loam_tokenizer_decode of all ids with the same flags. */
 typedef struct loam_detok loam_detok;
-LOAM_API loam_status loam_detok_new(loam_detok **out, const loam_tokenizer *tok, unsigned flags, loam_err *err);
-LOAM_API loam_status loam_detok_push(loam_detok *d, int32_t id, loam_buf *out, loam_err *err); /* appends 0 or more characters */
-LOAM_API void loam_detok_flush(loam_detok *d, loam_buf *out); /* what is held back, broken bytes as U+FFFD */
+LOAM_API loam_status loam_detok_new(loam_detok **out, const loam_tokenizer *tok, unsigned flags,
+                                    loam_err *err);
+LOAM_API loam_status loam_detok_push(loam_detok *d, int32_t id, loam_buf *out,
+                                     loam_err *err); /* appends 0 or more characters */
+LOAM_API void loam_detok_flush(loam_detok *d,
+                               loam_buf *out); /* what is held back, broken bytes as U+FFFD */
 LOAM_API void loam_detok_free(loam_detok *d);
 
 /* Chat templates: the Jinja subset that real templates use, in a sandbox with
@@ -75,18 +84,21 @@ typedef struct loam_template loam_template;
 /* chat_template.jinja, else tokenizer_config.json's chat_template (string, or the
  * list's "default"), else chat_template.json.  NOT_FOUND when the folder has none. */
 LOAM_API loam_status loam_template_open(loam_template **out, const char *folder, loam_err *err);
-LOAM_API loam_status loam_template_new(loam_template **out, const char *source, size_t n, const char *name, loam_err *err);
+LOAM_API loam_status loam_template_new(loam_template **out, const char *source, size_t n,
+                                       const char *name, loam_err *err);
 LOAM_API void loam_template_free(loam_template *t);
 
 enum {
-    LOAM_TEMPLATE_CHAT = 1 /* as transformers' apply_chat_template: null message keys dropped, `tools` and
+    LOAM_TEMPLATE_CHAT =
+        1 /* as transformers' apply_chat_template: null message keys dropped, `tools` and
                               `documents` always defined, reasoning_content/thinking copied to each other,
                               bos_token/eos_token from the folder defined */
 };
 /* Render with the members of the object `vars` as variables.  `now` is seconds
  * since the epoch for strftime_now (UTC when it comes from SOURCE_DATE_EPOCH, see the app).
  * Errors: FORMAT (template raised: the message is its own), LIMIT, MEMORY. */
-LOAM_API loam_status loam_template_render(const loam_template *t, const loam_json_value *vars, unsigned flags,
-                                          int64_t now, loam_buf *out, loam_err *err);
+LOAM_API loam_status loam_template_render(const loam_template *t, const loam_json_value *vars,
+                                          unsigned flags, int64_t now, loam_buf *out,
+                                          loam_err *err);
 
 #endif

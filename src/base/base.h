@@ -11,8 +11,12 @@
 _Noreturn void loam_assert_failed(const char *what, const char *file, int line);
 
 /* Checked size arithmetic: 1 when the result fits, and then *out holds it. */
-static inline int loam_mul(size_t a, size_t b, size_t *out) { return !__builtin_mul_overflow(a, b, out); }
-static inline int loam_add(size_t a, size_t b, size_t *out) { return !__builtin_add_overflow(a, b, out); }
+static inline int loam_mul(size_t a, size_t b, size_t *out) {
+    return !__builtin_mul_overflow(a, b, out);
+}
+static inline int loam_add(size_t a, size_t b, size_t *out) {
+    return !__builtin_add_overflow(a, b, out);
+}
 /* calloc that checks; NULL on overflow or no memory; n == 0 gives a valid pointer. */
 void *loam_alloc(size_t n, size_t size);
 /* Grow an array to hold at least `need` items: 1 on success.  *cap in items. */
@@ -23,15 +27,36 @@ char *loam_strndup(const char *s, size_t n);
 char *loam_format(const char *fmt, ...) LOAM_PRINTF(1, 2);
 
 /* Little-endian unaligned reads. */
-static inline uint16_t loam_read_u16(const void *p) { uint16_t v; memcpy(&v, p, sizeof v); return v; }
-static inline uint32_t loam_read_u32(const void *p) { uint32_t v; memcpy(&v, p, sizeof v); return v; }
-static inline uint64_t loam_read_u64(const void *p) { uint64_t v; memcpy(&v, p, sizeof v); return v; }
-static inline float loam_read_f32(const void *p) { float v; memcpy(&v, p, sizeof v); return v; }
+static inline uint16_t loam_read_u16(const void *p) {
+    uint16_t v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+static inline uint32_t loam_read_u32(const void *p) {
+    uint32_t v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+static inline uint64_t loam_read_u64(const void *p) {
+    uint64_t v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+static inline float loam_read_f32(const void *p) {
+    float v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
 
 /* Sixteen-bit floats; conversions to them round to nearest even, NaN stays NaN. */
 float loam_f16_to_f32(uint16_t h);
 uint16_t loam_f32_to_f16(float f);
-static inline float loam_bf16_to_f32(uint16_t h) { uint32_t u = (uint32_t)h << 16; float f; memcpy(&f, &u, sizeof f); return f; }
+static inline float loam_bf16_to_f32(uint16_t h) {
+    uint32_t u = (uint32_t)h << 16;
+    float f;
+    memcpy(&f, &u, sizeof f);
+    return f;
+}
 uint16_t loam_f32_to_bf16(float f);
 
 /* A file mapped read-only.  Regular files only (a FIFO or folder is an error, never
@@ -56,7 +81,9 @@ typedef struct loam_arena {
 } loam_arena;
 loam_status loam_arena_init(loam_arena *a, size_t size, const char *what, loam_err *err);
 void *loam_arena_take(loam_arena *a, size_t bytes); /* asserts that it fits: size it at init */
-static inline void loam_arena_reset(loam_arena *a) { a->used = 0; }
+static inline void loam_arena_reset(loam_arena *a) {
+    a->used = 0;
+}
 void loam_arena_deinit(loam_arena *a);
 
 /* SHA-256 (FIPS 180-4). */
@@ -78,7 +105,7 @@ typedef struct loam_rng {
 } loam_rng;
 void loam_rng_seed(loam_rng *r, uint64_t seed);
 uint64_t loam_rng_next(loam_rng *r);
-double loam_rng_uniform(loam_rng *r); /* [0, 1), 53 bits */
+double loam_rng_uniform(loam_rng *r);             /* [0, 1), 53 bits */
 uint64_t loam_rng_below(loam_rng *r, uint64_t n); /* unbiased, n >= 1 */
 
 double loam_now(void); /* monotonic seconds */

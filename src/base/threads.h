@@ -5,7 +5,8 @@
 #include <loam/base.h>
 
 /* Call fn(ctx, worker, n_workers) once on every worker; returns when all are done. */
-void loam_pool_run(loam_pool *pool, void (*fn)(void *ctx, unsigned worker, unsigned n_workers), void *ctx);
+void loam_pool_run(loam_pool *pool, void (*fn)(void *ctx, unsigned worker, unsigned n_workers),
+                   void *ctx);
 
 /* Cut 0 .. n into ranges of at least `grain` (and multiples of it, but for the last)
  * and call fn(ctx, begin, end, worker) for each range.  Static ranges, one stealing

@@ -24,12 +24,12 @@ typedef enum loam_format {
 
 typedef struct loam_weight {
     loam_format format;
-    int bits, group;          /* affine: 2 3 4 5 6 8; 32 64 128 */
-    loam_dtype scale_dtype;   /* affine: F16, BF16, F32 (scales and biases alike) */
-    size_t rows, cols;        /* affine: cols is a multiple of group */
-    const void *data;         /* [rows, cols] or packed [rows, cols*bits/8 bytes] */
+    int bits, group;             /* affine: 2 3 4 5 6 8; 32 64 128 */
+    loam_dtype scale_dtype;      /* affine: F16, BF16, F32 (scales and biases alike) */
+    size_t rows, cols;           /* affine: cols is a multiple of group */
+    const void *data;            /* [rows, cols] or packed [rows, cols*bits/8 bytes] */
     const void *scales, *biases; /* affine: [rows, cols/group] */
-    const float *bias;        /* [rows] added to the product, or NULL (owned by the model) */
+    const float *bias;           /* [rows] added to the product, or NULL (owned by the model) */
 } loam_weight;
 
 /* Bytes of one row of `data`. */
@@ -52,7 +52,8 @@ void loam_compute_deinit(loam_compute *c);
  * int8 activations per group, integer sums exact, groups ascending, one fma a group (see
  * kernels/kernels.h); f32/f16/bf16 weights as in LOAM_EXACT.  LOAM_EXACT: f32, k
  * ascending, one fma each. */
-void loam_linear(loam_compute *c, const loam_weight *const *w, size_t n_w, const float *x, size_t m, float *const *y);
+void loam_linear(loam_compute *c, const loam_weight *const *w, size_t n_w, const float *x, size_t m,
+                 float *const *y);
 
 /* y [m, rows] = act(x*gate^T) * (x*up^T): both weights have the same shape. */
 typedef enum loam_activation {
@@ -62,25 +63,27 @@ typedef enum loam_activation {
     LOAM_RELU,
     LOAM_TANH
 } loam_activation;
-void loam_linear_gated(loam_compute *c, const loam_weight *gate, const loam_weight *up, loam_activation act,
-                       const float *x, size_t m, float *y);
+void loam_linear_gated(loam_compute *c, const loam_weight *gate, const loam_weight *up,
+                       loam_activation act, const float *x, size_t m, float *y);
 /* x[i] = act(x[i]) in place, n values, error bound stated in kernels.h. */
 void loam_activate(loam_compute *c, loam_activation act, float *x, size_t n);
 /* gate[i] = act(gate[i]) * up[i]; rows of `n` values at strides (for fused gate_up matrices). */
-void loam_gate(loam_compute *c, loam_activation act, const float *gate, const float *up, size_t m, size_t n,
-               size_t stride, float *y);
+void loam_gate(loam_compute *c, loam_activation act, const float *gate, const float *up, size_t m,
+               size_t n, size_t stride, float *y);
 
 /* One row of an embedding table, dequantised to f32: out [cols]. */
 void loam_weight_row(const loam_weight *w, size_t row, float *out);
 
 /* The greedy choice: index of the largest of x*w^T (ties lowest), fused with the head. */
-void loam_linear_argmax(loam_compute *c, const loam_weight *w, const float *x, int32_t *id, float *logit);
+void loam_linear_argmax(loam_compute *c, const loam_weight *w, const float *x, int32_t *id,
+                        float *logit);
 
 /* y = x / sqrt(mean(x^2) + eps) * weight; weight [n] f32.  x == y is allowed. */
-void loam_rms_norm(loam_compute *c, const float *x, const float *weight, float eps, size_t m, size_t n, float *y);
+void loam_rms_norm(loam_compute *c, const float *x, const float *weight, float eps, size_t m,
+                   size_t n, float *y);
 /* LayerNorm; bias may be NULL. */
-void loam_layer_norm(loam_compute *c, const float *x, const float *weight, const float *bias, float eps, size_t m,
-                     size_t n, float *y);
+void loam_layer_norm(loam_compute *c, const float *x, const float *weight, const float *bias,
+                     float eps, size_t m, size_t n, float *y);
 /* y += x, n values. */
 void loam_add(loam_compute *c, const float *x, size_t n, float *y);
 
@@ -88,8 +91,8 @@ void loam_add(loam_compute *c, const float *x, size_t n, float *y);
  * `cos_sin` is a table [n_positions, n_rot/2, 2] made by model/rope (so every kind of
  * scaling is data); the first n_rot of head_dim are rotated.  traditional: pairs (2i, 2i+1),
  * else halves (i, i + n_rot/2). */
-void loam_rope(loam_compute *c, float *x, size_t m, size_t n_heads, size_t head_dim, size_t n_rot, int traditional,
-               const float *cos_sin, size_t pos);
+void loam_rope(loam_compute *c, float *x, size_t m, size_t n_heads, size_t head_dim, size_t n_rot,
+               int traditional, const float *cos_sin, size_t pos);
 
 /* Causal attention of m new positions over a cache that already holds their keys and values.
  * q [m, n_heads, head_dim]; y the same shape; query i stands at position pos + i and sees keys
@@ -97,25 +100,29 @@ void loam_rope(loam_compute *c, float *x, size_t m, size_t n_heads, size_t head_
  * softcap > 0: s = softcap * tanh(s / softcap).  Keys are cut in blocks at fixed multiples, so
  * that chunked prefill gives the same bits.  f32 softmax (online). */
 typedef struct loam_kv {
-    int f16;          /* element type of k and v: f16 or f32 */
-    size_t n_kv_heads, head_dim, stride; /* stride: positions of room; k, v are [n_kv_heads, stride, head_dim] */
+    int f16; /* element type of k and v: f16 or f32 */
+    size_t n_kv_heads, head_dim,
+        stride; /* stride: positions of room; k, v are [n_kv_heads, stride, head_dim] */
     void *k, *v;
 } loam_kv;
-void loam_kv_store(loam_compute *c, const loam_kv *kv, const float *k, const float *v, size_t m, size_t pos);
+void loam_kv_store(loam_compute *c, const loam_kv *kv, const float *k, const float *v, size_t m,
+                   size_t pos);
 typedef struct loam_attention_params {
     size_t n_heads;
     float scale, softcap;
     size_t window;
 } loam_attention_params;
-void loam_attention_causal(loam_compute *c, const loam_kv *kv, const loam_attention_params *p, const float *q, size_t m,
-                           size_t pos, float *y);
+void loam_attention_causal(loam_compute *c, const loam_kv *kv, const loam_attention_params *p,
+                           const float *q, size_t m, size_t pos, float *y);
 
 /* Full (bidirectional) attention of packed sequences: q, k, v [total, n_heads, head_dim] with row
  * stride `stride` floats; sequence s covers rows starts[s] .. starts[s+1]. */
-void loam_attention_packed(loam_compute *c, const float *q, const float *k, const float *v, size_t stride,
-                           const size_t *starts, size_t n_seq, size_t n_heads, size_t head_dim, float scale, float *y);
+void loam_attention_packed(loam_compute *c, const float *q, const float *k, const float *v,
+                           size_t stride, const size_t *starts, size_t n_seq, size_t n_heads,
+                           size_t head_dim, float scale, float *y);
 
 /* scores[i] = rows[i] . x over n rows of dim f32 (index search): fixed summation order. */
-void loam_dot_rows(loam_pool *pool, const float *rows, size_t n, size_t dim, const float *x, float *scores);
+void loam_dot_rows(loam_pool *pool, const float *rows, size_t n, size_t dim, const float *x,
+                   float *scores);
 
 #endif

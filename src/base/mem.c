@@ -1,0 +1,134 @@
+/* mem.c - checked allocation, growable buffers, arenas. */
+#include "base/base.h"
+
+#include <stdio.h>
+
+void *loam_alloc(size_t n, size_t size) {
+    size_t bytes;
+    if (!loam_mul(n, size, &bytes)) return NULL;
+    return calloc(1, bytes ? bytes : 1);
+}
+
+int loam_grow(void **items, size_t *cap, size_t need, size_t size) {
+    if (need <= *cap) return 1;
+    size_t want = *cap < 8 ? 8 : *cap, bytes;
+    while (want < need) {
+        if (!loam_mul(want, 2, &want)) return 0;
+    }
+    if (!loam_mul(want, size, &bytes)) return 0;
+    void *grown = realloc(*items, bytes);
+    if (!grown) return 0;
+    *items = grown;
+    *cap = want;
+    return 1;
+}
+
+char *loam_strndup(const char *s, size_t n) {
+    if (n == SIZE_MAX) return NULL;
+    char *copy = malloc(n + 1);
+    if (!copy) return NULL;
+    if (n) memcpy(copy, s, n);
+    copy[n] = 0;
+    return copy;
+}
+
+char *loam_strdup(const char *s) {
+    return loam_strndup(s, strlen(s));
+}
+
+char *loam_format(const char *fmt, ...) {
+    char *out = NULL;
+    va_list args;
+    va_start(args, fmt);
+    const int n = vasprintf(&out, fmt, args);
+    va_end(args);
+    return n < 0 ? NULL : out;
+}
+
+int loam_buf_reserve(loam_buf *b, size_t extra) {
+    size_t need;
+    if (b->failed) return 0;
+    if (!loam_add(b->n, extra, &need) || !loam_add(need, 1, &need)) {
+        b->failed = 1;
+        return 0;
+    }
+    if (need <= b->cap) return 1;
+    size_t want = b->cap < 64 ? 64 : b->cap;
+    while (want < need) want = want > SIZE_MAX / 2 ? need : want * 2;
+    char *grown = realloc(b->data, want);
+    if (!grown) {
+        b->failed = 1;
+        return 0;
+    }
+    b->data = grown;
+    b->cap = want;
+    return 1;
+}
+
+void loam_buf_append(loam_buf *b, const void *bytes, size_t n) {
+    if (!loam_buf_reserve(b, n)) return;
+    if (n) memcpy(b->data + b->n, bytes, n);
+    b->n += n;
+    b->data[b->n] = 0;
+}
+
+void loam_buf_puts(loam_buf *b, const char *s) {
+    loam_buf_append(b, s, strlen(s));
+}
+
+void loam_buf_putc(loam_buf *b, char c) {
+    loam_buf_append(b, &c, 1);
+}
+
+void loam_buf_printf(loam_buf *b, const char *fmt, ...) {
+    va_list args, again;
+    va_start(args, fmt);
+    va_copy(again, args);
+    const int n = vsnprintf(NULL, 0, fmt, args);
+    va_end(args);
+    if (n < 0) b->failed = 1;
+    if (n >= 0 && loam_buf_reserve(b, (size_t)n)) {
+        vsnprintf(b->data + b->n, (size_t)n + 1, fmt, again);
+        b->n += (size_t)n;
+    }
+    va_end(again);
+}
+
+void loam_buf_clear(loam_buf *b) {
+    b->n = 0;
+    if (b->data) b->data[0] = 0;
+}
+
+void loam_buf_deinit(loam_buf *b) {
+    free(b->data);
+    *b = (loam_buf){0};
+}
+
+enum { ARENA_ALIGN = 64 };
+
+loam_status loam_arena_init(loam_arena *a, size_t size, const char *what, loam_err *err) {
+    *a = (loam_arena){0};
+    size_t rounded;
+    if (!loam_add(size, ARENA_ALIGN - 1, &rounded))
+        return loam_fail(err, LOAM_ERR_MEMORY, "%s: size overflows", what);
+    rounded = rounded / ARENA_ALIGN * ARENA_ALIGN;
+    if (rounded == 0) rounded = ARENA_ALIGN;
+    a->base = aligned_alloc(ARENA_ALIGN, rounded);
+    if (!a->base) return loam_fail(err, LOAM_ERR_MEMORY, "%s: cannot get %zu bytes", what, rounded);
+    a->size = rounded;
+    return LOAM_OK;
+}
+
+void *loam_arena_take(loam_arena *a, size_t bytes) {
+    LOAM_ASSERT(bytes <= SIZE_MAX - ARENA_ALIGN);
+    const size_t rounded = (bytes + ARENA_ALIGN - 1) / ARENA_ALIGN * ARENA_ALIGN;
+    LOAM_ASSERT(rounded <= a->size - a->used);
+    void *p = a->base + a->used;
+    a->used += rounded;
+    return p;
+}
+
+void loam_arena_deinit(loam_arena *a) {
+    free(a->base);
+    *a = (loam_arena){0};
+}
