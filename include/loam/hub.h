@@ -6,27 +6,53 @@
  *
  * The Hugging Face cache layout is read as it is and never rearranged.  This is
  * the one part of the library that reads the environment: HF_HOME, HF_HUB_CACHE
- * (HUGGINGFACE_HUB_CACHE), XDG_CACHE_HOME, HOME.
+ * (HUGGINGFACE_HUB_CACHE), XDG_CACHE_HOME, HOME; LOAM_MODELS, XDG_DATA_HOME.
  */
 #ifndef LOAM_HUB_H
 #define LOAM_HUB_H
 
 #include <loam/base.h>
 
-/* `name`: an existing folder is returned as it is; else "org/name[@revision]",
- * "hf://org/name", "https://huggingface.co/org/name" or an alias's folder under
- * the loam model directory is looked up in the cache (refs/REV, then
- * snapshots/COMMIT, completeness checked against trees/COMMIT.json when there).
+enum { LOAM_HUB_MAX_REPO = 96, LOAM_HUB_MAX_REVISION = 200 };
+
+/* What a name says: the repository and the revision asked for ("" when none). */
+typedef struct loam_hub_name {
+    char repo[LOAM_HUB_MAX_REPO + 1];
+    char revision[LOAM_HUB_MAX_REVISION + 1];
+} loam_hub_name;
+
+/* Take "org/name", "name", "org/name@revision", "hf://org/name" or
+ * "https://huggingface.co/org/name[/tree/REV]" apart.  `revision` (may be NULL)
+ * wins over the one in the name.  Errors: ARGUMENT. */
+LOAM_API loam_status loam_hub_parse(loam_hub_name *out, const char *name, const char *revision,
+                                    loam_err *err);
+
+/* `name`: an existing folder is returned as it is; a plain word may be a folder
+ * of the loam model directory ($LOAM_MODELS, else $XDG_DATA_HOME/loam/models,
+ * else ~/.local/share/loam/models); anything else that loam_hub_parse takes is
+ * looked up in the cache (refs/REV, then snapshots/COMMIT).  A snapshot is
+ * complete when no link dangles, every shard that its index names is there and,
+ * where trees/COMMIT.json exists, so is every file that a model is read from, in
+ * its full size.
  * The caller frees *out.  Errors: ARGUMENT (bad name), NOT_FOUND; the message
  * ends with the exact command that mends it: "run: loam pull org/name". */
 LOAM_API loam_status loam_hub_find(char **out, const char *name, const char *revision,
                                    loam_err *err);
 
-/* The cache's root ("…/hub"); caller frees. */
+/* The cache's root ("…/hub"), and the folder of the token and other caches
+ * ($HF_HOME); the caller frees. */
 LOAM_API loam_status loam_hub_cache_dir(char **out, loam_err *err);
+LOAM_API loam_status loam_hub_home(char **out, loam_err *err);
+
+/* "CACHE/models--org--name"; the caller frees. */
+LOAM_API loam_status loam_hub_repo_dir(char **out, const char *repo, loam_err *err);
 
 /* 1 when `name` is a well-formed repo id (org/name or name, allowed characters,
  * no "..", no "--", at most 96 characters). */
 LOAM_API int loam_hub_valid_repo(const char *name);
+
+/* 1 when `path` (of a file inside a repository) stays inside: relative, no empty,
+ * "." or ".." part, no backslash, no control character, at most 1024 bytes. */
+LOAM_API int loam_hub_valid_path(const char *path);
 
 #endif
