@@ -15,15 +15,15 @@
 
 /* What a layer multiplies with: rows outputs, cols inputs.  Points into a mapped
  * file, any alignment.  Formats are data, never function names in models. */
-typedef enum loam_format {
+typedef enum loam_weight_format {
     LOAM_FORMAT_F32,
     LOAM_FORMAT_F16,
     LOAM_FORMAT_BF16,
     LOAM_FORMAT_AFFINE /* MLX: w = scale * q + bias, little-endian bit stream a row (spec: MLX quantize) */
-} loam_format;
+} loam_weight_format;
 
 typedef struct loam_weight {
-    loam_format format;
+    loam_weight_format format;
     int bits, group;             /* affine: 2 3 4 5 6 8; 32 64 128 */
     loam_dtype scale_dtype;      /* affine: F16, BF16, F32 (scales and biases alike) */
     size_t rows, cols;           /* affine: cols is a multiple of group */
@@ -85,7 +85,7 @@ void loam_rms_norm(loam_compute *c, const float *x, const float *weight, float e
 void loam_layer_norm(loam_compute *c, const float *x, const float *weight, const float *bias,
                      float eps, size_t m, size_t n, float *y);
 /* y += x, n values. */
-void loam_add(loam_compute *c, const float *x, size_t n, float *y);
+void loam_residual(loam_compute *c, const float *x, size_t n, float *y);
 
 /* Rotary position embedding in place on x [m, n_heads, head_dim], row i at position pos + i.
  * `cos_sin` is a table [n_positions, n_rot/2, 2] made by model/rope (so every kind of
