@@ -25,7 +25,7 @@ endif
 # gcc's -Wnull-dereference reports impossible paths once sanitizers add branches
 WARN_CONFIG := $(if $(filter asan tsan fuzz,$(CONFIG)),$(filter-out -Wnull-dereference,$(WARN)),$(WARN))
 
-BASE_FLAGS := -std=c11 -D_GNU_SOURCE -Iinclude -Isrc -ffp-contract=off -fno-math-errno -fvisibility=hidden \
+BASE_FLAGS := -std=c11 -D_GNU_SOURCE -Iinclude -Isrc -Iapps -ffp-contract=off -fno-math-errno -fvisibility=hidden \
   -fstack-protector-strong -fPIE -pthread -MMD -MP
 CFLAGS  ?=
 ALL_CFLAGS := $(BASE_FLAGS) $(OPT) $(WARN_CONFIG) $(CFLAGS)
@@ -72,6 +72,7 @@ $(LIB): $(LIB_OBJ)
 	ar rcs $@ $^
 
 $(O)/libcli.a: $(CLI_OBJ)
+	@mkdir -p $(@D)
 	@rm -f $@
 	ar rcs $@ $^
 

@@ -1,0 +1,5 @@
+/* commands.h - the subcommands of loam, one file each; argv[0] is the command's name. */
+#ifndef LOAM_COMMANDS_H
+#define LOAM_COMMANDS_H
+
+#endif
