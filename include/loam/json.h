@@ -53,7 +53,10 @@ LOAM_API size_t loam_json_count(const loam_json_value *v); /* array items or obj
 LOAM_API const loam_json_value *loam_json_at(const loam_json_value *v,
                                              size_t i); /* item or member value */
 LOAM_API const char *loam_json_key(const loam_json_value *v, size_t i, size_t *n); /* member key */
+/* Member by key; constant time.  When a key occurs twice the last one is found
+ * (counting and iterating show both). */
 LOAM_API const loam_json_value *loam_json_get(const loam_json_value *v, const char *key);
+LOAM_API const loam_json_value *loam_json_get_n(const loam_json_value *v, const char *key, size_t n);
 /* Iteration in file order without indexing cost: first child / next sibling. */
 LOAM_API const loam_json_value *loam_json_first(const loam_json_value *v);
 LOAM_API const loam_json_value *loam_json_next(const loam_json_value *child);
@@ -72,6 +75,8 @@ LOAM_API void loam_json_put_string(loam_buf *b, const char *s,
 LOAM_API void loam_json_put_number(loam_buf *b,
                                    double v); /* shortest that round-trips; NaN/inf as null */
 LOAM_API void loam_json_put_float(loam_buf *b, float v); /* shortest that round-trips as float */
+/* As Python's repr: "1.0", "1e-05", "1e+16", "nan". */
+LOAM_API void loam_json_put_repr(loam_buf *b, double v);
 /* A value as Python's json.dumps writes it.  indent < 0: one line, separators ", " and ": ". */
 LOAM_API void loam_json_put_value(loam_buf *b, const loam_json_value *v, int indent,
                                   int ensure_ascii);
