@@ -45,7 +45,8 @@ LIB_SRC  := $(sort $(wildcard src/*/*.c))
 LIB_OBJ  := $(LIB_SRC:%.c=$(O)/%.o)
 LIB      := $(O)/libloam.a
 CLI_OBJ  := $(patsubst %.c,$(O)/%.o,$(sort $(wildcard apps/cli/*.c)))
-LOAM_OBJ := $(patsubst %.c,$(O)/%.o,$(sort $(wildcard apps/loam/*.c)))
+# a program's further files: apps/loam/*.c for loam, apps/rag/*.c for rag-cli, apps/bench/*.c for bench-cli
+parts_of = $(patsubst %.c,$(O)/%.o,$(sort $(wildcard apps/$(patsubst %-cli,%,$1)/*.c)))
 PROGRAMS := $(patsubst apps/%.c,%,$(wildcard apps/*.c))
 BINS     := $(foreach p,$(PROGRAMS),$(BIN)/$(subst _,-,$p))
 TESTS    := $(patsubst tests/%.c,$(O)/tests/%,$(sort $(wildcard tests/test_*.c)))
@@ -77,7 +78,7 @@ $(O)/libcli.a: $(CLI_OBJ)
 	ar rcs $@ $^
 
 .SECONDEXPANSION:
-$(BIN)/%: $(O)/apps/$$(subst -,_,%).o $$(if $$(filter loam,%),$(LOAM_OBJ)) $(O)/libcli.a $(LIB)
+$(BIN)/%: $(O)/apps/$$(subst -,_,%).o $$(call parts_of,%) $(O)/libcli.a $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(O)/libcli.a $(LIB) $(LIBS) $(LIBS_$(subst -,_,$*))
 

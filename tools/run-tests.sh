@@ -1,0 +1,30 @@
+#!/bin/bash
+# Runs every unit test program and every whole-program script; ends with "N passed, N failed".
+# usage: run-tests.sh OBJDIR BINDIR
+set -u
+obj=$1
+export BIN=$2
+passed=0 failed=0
+run() { # name command...
+    local name=$1 start=$SECONDS out
+    shift
+    out=$(mktemp)
+    if timeout 300 "$@" >"$out" 2>&1 </dev/null; then
+        passed=$((passed + 1))
+        echo "ok     $name ($((SECONDS - start)) s): $(tail -n 1 "$out")"
+    else
+        failed=$((failed + 1))
+        echo "FAILED $name (exit $?)"
+        tail -n 40 "$out" | sed 's/^/       /'
+    fi
+    rm -f "$out"
+}
+for t in "$obj"/tests/test_*; do
+    case $t in *.o | *.d) continue ;; esac
+    run "$(basename "$t")" "$t"
+done
+for s in tests/cli/test_*.sh; do
+    [ -e "$s" ] && run "$(basename "$s")" bash "$s"
+done
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ] && [ "$passed" -gt 0 ]
