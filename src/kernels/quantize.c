@@ -164,7 +164,8 @@ static float decode_e4m3(uint8_t v) {
 /* Nearest even, saturating to 448. */
 static uint8_t encode_e4m3(float x) {
     const uint8_t sign = signbit(x) ? 0x80 : 0;
-    float a = fabsf(x);
+    const float a = fabsf(x);
+    if (a == 0.0f) return sign;
     if (!(a < 448.0f)) return (uint8_t)(sign | 0x7e);
     int e = 0;
     (void)frexpf(a, &e); /* a = m * 2^e, m in [0.5, 1) */
@@ -201,7 +202,7 @@ static uint8_t encode_scale(const float *w, int group, loam_quant_mode mode, loa
         return code;
     }
     float e = 0.0f;
-    if (scale != 0.0f) e = rintf(round_to(log2f(scale), t));
+    if (scale != 0.0f) e = ceilf(log2f(scale));
     *divisor = round_to(exp2f(e), t);
     return (uint8_t)((int)e + 127);
 }
