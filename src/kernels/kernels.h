@@ -1,0 +1,211 @@
+/* kernels.h - the table of inner loops, and the one contract of each entry.
+ *
+ *     loam_kernels_init(LOAM_ISA_BEST);
+ *     loam_k.integer_product(&w, 0, rows, &acts, m, y, y_stride, scratch);
+ *
+ * Kernels know pointers and sizes: no threads, no memory, no errors.  ref*.c says in plain
+ * C what each entry means; a variant (avx2*.c, avx512vnni*.c, ...) replaces entries and must
+ * give the SAME BITS, for any cut into rows, positions and calls, except that the sign of a
+ * NaN and its payload are free.  To make that possible every order of summation is fixed:
+ *
+ *   integer product   per output: groups ascending,  acc = fma(scale_g * d_g, (float)I_g, acc)
+ *                     from 0, then groups ascending again,  acc = fma(bias_g, s_g, acc);
+ *                     I_g is the exact integer sum of q * x^ over the group, d and s are the
+ *                     activations' (see quantize); the product scale_g * d_g is rounded once
+ *   float product     per output: k ascending from 0, acc = fma(w_k, x_k, acc)
+ *   dot               sixteen partial sums, lane j takes k = j, j + 16, ... by fma, the end
+ *                     padded with zeros; then lanes j + (j+8), j + (j+4), j + (j+2), 0 + 1
+ *   attention         see loam_attention
+ *
+ * Sizes may be 0 or odd and pointers unaligned, unless an entry says otherwise.
+ */
+#ifndef LOAM_KERNELS_H
+#define LOAM_KERNELS_H
+
+#include "base/base.h"
+
+/* In the order of preference; dispatch.c knows what each needs of CPU and system. */
+typedef enum loam_isa {
+    LOAM_ISA_REF,
+    LOAM_ISA_AVX2,
+    LOAM_ISA_AVX512VNNI,
+    LOAM_ISA_BEST /* whatever this machine can */
+} loam_isa;
+
+typedef enum loam_element {
+    LOAM_ELEMENT_F32,
+    LOAM_ELEMENT_F16,
+    LOAM_ELEMENT_BF16,
+    LOAM_ELEMENT_AFFINE
+} loam_element;
+
+enum {
+    LOAM_LANES = 16,          /* partial sums of a dot */
+    LOAM_GROUP_MAX = 128,     /* largest affine group */
+    LOAM_KEY_BLOCK = 64,      /* keys of one step of the online softmax */
+    LOAM_KEY_SEGMENT = 256,   /* keys between two merges (a multiple of the block) */
+    LOAM_HEAD_DIM_MAX = 512,  /* of attention */
+    LOAM_ATTENTION_ROWS = 32, /* query rows of one attention call */
+    LOAM_ACTS_ALIGN = 64      /* of quantised activations and of scratch */
+};
+
+/* A weight matrix in a mapped file, row-major.  An affine row is a little-endian bit stream
+ * of `bits` an element, w = scale_g * q + bias_g for its group g of `group` columns:
+ *
+ *     4 bits:  | q1 q0 | q3 q2 | ...            one byte holds elements 2i (low) and 2i + 1
+ *     3 bits:  24-bit units of 8 elements, 5: 40-bit of 8, 6: 24-bit of 4
+ *
+ * cols is a multiple of group (32, 64, 128); bits are 2 3 4 5 6 8. */
+typedef struct loam_matrix {
+    loam_element element;
+    int bits, group;
+    loam_element scale; /* F32, F16, BF16: of scales and biases */
+    size_t cols;
+    const unsigned char *data;   /* [rows, loam_matrix_row_bytes] */
+    const unsigned char *scales; /* [rows, cols / group] */
+    const unsigned char *biases;
+} loam_matrix;
+
+static inline size_t loam_element_bytes(loam_element e) {
+    return e == LOAM_ELEMENT_F32 ? 4 : 2;
+}
+static inline size_t loam_matrix_row_bytes(const loam_matrix *w) {
+    if (w->element == LOAM_ELEMENT_AFFINE) return w->cols / 8 * (size_t)w->bits;
+    return w->cols * loam_element_bytes(w->element);
+}
+
+/* Quantised activations of m positions: x_k ~ d_g * x^_k with x^ in -127 .. 127. */
+typedef struct loam_acts {
+    const int8_t *q; /* [m, q_stride], 64-byte aligned rows, readable up to q_stride */
+    const float *d;  /* [m, g_stride] */
+    const float *s;  /* [m, g_stride]: d_g * (float)(sum of x^ over the group) */
+    size_t q_stride, g_stride;
+} loam_acts;
+
+/* The row stride for `cols` activations: a multiple of 64 that is no multiple of 4096, so
+ * that several rows do not fall into one set of the cache. */
+static inline size_t loam_acts_stride(size_t cols) {
+    const size_t n = (cols + 63) / 64 * 64;
+    return n % 4096 == 0 ? n + 64 : n;
+}
+
+/* Scratch that every product of `cols` inputs may use, per worker. */
+static inline size_t loam_kernel_scratch(size_t cols) {
+    return ((size_t)640 << 10) + 80 * ((cols + 63) / 64 * 64);
+}
+
+/* One segment of keys against up to LOAM_ATTENTION_ROWS query rows that share a KV head.
+ * Row t is query position t / n_rep, head t % n_rep of the group:
+ *     q + (t / n_rep) * q_stride + (t % n_rep) * head_dim
+ * and sees the keys j in [first, last) with  last_t - window_t <= j < last_t, where
+ * last_t = causal ? limit + t / n_rep : last, and window 0 sees all.
+ *
+ * Keys are cut at multiples of LOAM_KEY_BLOCK.  Per row and block, over its visible keys:
+ *     x_j = (q . k_j, d ascending, one fma each from 0) * scale; softcap: c * tanh(x_j / c)
+ *     M = max(max, x_j);  f = exp(max - M);  p_j = exp(x_j - M)
+ *     sum = fma(sum, f, lanes16(p))     lanes by j mod 16, tree as in dot, plain additions
+ *     out = out * f, then j ascending, one fma(p_j, v_j, out) each;   max = M
+ * A row that sees no key of a block is left alone.  The caller starts with max = -inf,
+ * sum = 0, out = 0.  (max: the larger by `>`, so a NaN score poisons p, not the maximum.) */
+typedef struct loam_attention {
+    const float *q;
+    size_t q_stride, n_rep, n_rows;
+    const void *k, *v; /* key j at element j * kv_stride */
+    size_t kv_stride, head_dim;
+    int f16; /* element type of k and v: f16 or f32 */
+    int causal;
+    size_t limit, window;
+    size_t first, last; /* this segment; first is a multiple of LOAM_KEY_SEGMENT */
+    float scale, softcap;
+} loam_attention;
+
+typedef enum loam_act {
+    LOAM_ACT_SILU,      /* x / (1 + exp(-x)) */
+    LOAM_ACT_GELU_ERF,  /* x * Phi(x) */
+    LOAM_ACT_GELU_TANH, /* x / (1 + exp(-2u)), u = sqrt(2/pi) (x + 0.044715 x^3) */
+    LOAM_ACT_RELU,
+    LOAM_ACT_TANH
+} loam_act;
+
+typedef struct loam_kernels {
+    loam_isa isa;
+    const char *name;
+
+    /* One row of n activations (n a multiple of group): per group, a = max |x|, d = a / 127,
+     * x^ = rint(x * (127 / a)) clamped to -127 .. 127.  a < 2^-100 gives d = 0 and x^ = 0;
+     * a group with an infinity or a NaN gives x^ = 0 and d = s = NaN, so that its outputs are
+     * NaN.  q beyond n is not written. */
+    void (*quantize)(const float *x, size_t n, size_t group, int8_t *q, float *d, float *s);
+
+    /* y[i * y_stride + r] = row (row0 + r) of w times position i, r < n_rows, i < m. */
+    void (*integer_product)(const loam_matrix *w, size_t row0, size_t n_rows, const loam_acts *a,
+                            size_t m, float *y, size_t y_stride, void *scratch);
+
+    /* The same with f32 activations x[i * x_stride + k]; every element type.  Affine weights
+     * are w = scale * q rounded, + bias rounded. */
+    void (*float_product)(const loam_matrix *w, size_t row0, size_t n_rows, const float *x,
+                          size_t x_stride, size_t m, float *y, size_t y_stride, void *scratch);
+
+    /* One row of w as f32, dequantised as in float_product. */
+    void (*row_to_f32)(const loam_matrix *w, size_t row, float *out);
+
+    /* y[i] = rows[i] . x, the dot above; rows are dim apart. */
+    void (*dot_rows)(const float *rows, size_t n, size_t dim, const float *x, float *y);
+
+    /* r = 1 / sqrt(dot(x, x) / n + eps);  y = (x * r) * weight.  x == y is allowed. */
+    void (*rms_norm)(const float *x, const float *weight, float eps, size_t n, float *y);
+
+    /* mean = lanes16(x) / n;  c = x - mean;  r = 1 / sqrt(dot(c, c) / n + eps);
+     * y = fma(c * r, weight, bias), or (c * r) * weight when bias is NULL. */
+    void (*layer_norm)(const float *x, const float *weight, const float *bias, float eps, size_t n,
+                       float *y);
+
+    void (*add)(const float *x, size_t n, float *y); /* y += x */
+
+    /* y = act(x), y == x allowed.  Bounds against the exact function, relative: silu and gelu
+     * 1e-6 (below -10, where the result is under 1e-3: 1e-5), tanh 4e-7. */
+    void (*activate)(loam_act act, const float *x, size_t n, float *y);
+    /* y = act(gate) * up; y may be gate or up. */
+    void (*gate)(loam_act act, const float *gate, const float *up, size_t n, float *y);
+
+    /* e^x, |relative error| <= 2e-7 on [-87.3, 88.7]; below 0, above inf, NaN stays. */
+    void (*exp)(const float *x, size_t n, float *y);
+
+    /* Rotate one head.  cos_sin [n_rot / 2, 2].  Pairs (a, b) are x[i], x[i + n_rot/2], or
+     * x[2i], x[2i + 1] (traditional); a' = a*c - b*s, b' = b*c + a*s, each product rounded. */
+    void (*rope)(float *x, size_t n_rot, int traditional, const float *cos_sin);
+
+    void (*f32_to_f16)(const float *x, size_t n, uint16_t *y); /* nearest even */
+
+    /* See loam_attention: max [n_rows], sum [n_rows], out [n_rows, head_dim]. */
+    void (*attention)(const loam_attention *a, float *max, float *sum, float *out, void *scratch);
+
+    /* Join the state of a later segment into that of the earlier ones, one row:
+     * M = max(max, max2); f = exp(max - M); g = exp(max2 - M);
+     * sum = fma(sum2, g, sum * f); out = fma(out2, g, out * f).  A state with max = -inf and
+     * sum = 0 saw no keys: joining it changes nothing, joining into it copies. */
+    void (*attention_merge)(float *max, float *sum, float *out, float max2, float sum2,
+                            const float *out2, size_t head_dim);
+    /* y = out * (1 / sum); sum 0 (no keys) gives 0. */
+    void (*attention_finish)(const float *out, float sum, size_t head_dim, float *y);
+} loam_kernels;
+
+extern loam_kernels loam_k; /* set by loam_kernels_init(), then read-only */
+
+/* Fill loam_k with the best kernels of this machine, no better than `cap`; returns what was
+ * picked.  The library calls it by itself (see loam_kernels_ready); tests call it to force a
+ * set.  Not while others compute. */
+loam_isa loam_kernels_init(loam_isa cap);
+/* Pick once: cheap when already done, safe from any thread. */
+void loam_kernels_ready(void);
+/* Can this machine run it? */
+int loam_isa_available(loam_isa isa);
+
+/* One per instruction set: replace the entries it has better. */
+void loam_kernels_use_ref(loam_kernels *k);
+void loam_kernels_use_ref_attention(loam_kernels *k);
+void loam_kernels_use_ref_math(loam_kernels *k);
+void loam_kernels_use_avx2(loam_kernels *k);
+void loam_kernels_use_avx512vnni(loam_kernels *k);
+
+#endif

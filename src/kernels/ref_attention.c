@@ -1,0 +1,87 @@
+/* ref_attention.c - online softmax attention over one segment of keys: the meaning. */
+#include "kernels.h"
+#include "ref_math.h"
+#include <math.h>
+
+static float get_kv(const loam_attention *a, const void *base, size_t key, size_t d) {
+    const unsigned char *p = base;
+    const size_t at = key * a->kv_stride + d;
+    return a->f16 ? loam_f16_to_f32(loam_read_u16(p + 2 * at)) : loam_read_f32(p + 4 * at);
+}
+
+static float score(const loam_attention *a, const float *q, size_t key) {
+    float x = 0.0f;
+    for (size_t d = 0; d < a->head_dim; d++) x = fmaf(q[d], get_kv(a, a->k, key, d), x);
+    x *= a->scale;
+    return a->softcap > 0.0f ? a->softcap * loam_ref_tanh(x / a->softcap) : x;
+}
+
+/* Keys begin .. end of one block, all visible to the row. */
+static void attend(const loam_attention *a, const float *q, size_t begin, size_t end, float *max,
+                   float *sum, float *out) {
+    float p[LOAM_KEY_BLOCK], lanes[LOAM_LANES] = {0}, larger = *max;
+    const size_t n = end - begin;
+
+    for (size_t j = 0; j < n; j++) {
+        p[j] = score(a, q, begin + j);
+        if (p[j] > larger) larger = p[j];
+    }
+    const float f = loam_ref_exp(*max - larger);
+    for (size_t j = 0; j < n; j++) {
+        p[j] = loam_ref_exp(p[j] - larger);
+        lanes[(begin + j) % LOAM_LANES] += p[j];
+    }
+    *sum = fmaf(*sum, f, loam_ref_tree(lanes));
+    *max = larger;
+    for (size_t d = 0; d < a->head_dim; d++) {
+        float acc = out[d] * f;
+        for (size_t j = 0; j < n; j++) acc = fmaf(p[j], get_kv(a, a->v, begin + j, d), acc);
+        out[d] = acc;
+    }
+}
+
+static void attention_ref(const loam_attention *a, float *max, float *sum, float *out,
+                          void *scratch) {
+    (void)scratch;
+    for (size_t t = 0; t < a->n_rows; t++) {
+        const size_t pos = t / a->n_rep;
+        const float *q = a->q + pos * a->q_stride + t % a->n_rep * a->head_dim;
+        const size_t limit = a->causal ? a->limit + pos : a->last;
+        const size_t end = limit < a->last ? limit : a->last;
+        size_t begin = a->window > 0 && limit > a->window ? limit - a->window : 0;
+        if (begin < a->first) begin = a->first;
+        while (begin < end) {
+            const size_t edge = begin / LOAM_KEY_BLOCK * LOAM_KEY_BLOCK + LOAM_KEY_BLOCK;
+            const size_t stop = edge < end ? edge : end;
+            attend(a, q, begin, stop, max + t, sum + t, out + t * a->head_dim);
+            begin = stop;
+        }
+    }
+}
+
+static void attention_merge_ref(float *max, float *sum, float *out, float max2, float sum2,
+                                const float *out2, size_t head_dim) {
+    if (max2 == -INFINITY && sum2 == 0.0f) return;
+    if (*max == -INFINITY && *sum == 0.0f) {
+        *max = max2;
+        *sum = sum2;
+        for (size_t d = 0; d < head_dim; d++) out[d] = out2[d];
+        return;
+    }
+    const float larger = max2 > *max ? max2 : *max;
+    const float f = loam_ref_exp(*max - larger), g = loam_ref_exp(max2 - larger);
+    *max = larger;
+    *sum = fmaf(sum2, g, *sum * f);
+    for (size_t d = 0; d < head_dim; d++) out[d] = fmaf(out2[d], g, out[d] * f);
+}
+
+static void attention_finish_ref(const float *out, float sum, size_t head_dim, float *y) {
+    const float inverse = sum == 0.0f ? 0.0f : 1.0f / sum;
+    for (size_t d = 0; d < head_dim; d++) y[d] = out[d] * inverse;
+}
+
+void loam_kernels_use_ref_attention(loam_kernels *k) {
+    k->attention = attention_ref;
+    k->attention_merge = attention_merge_ref;
+    k->attention_finish = attention_finish_ref;
+}

@@ -1,0 +1,85 @@
+/* compute.c - the scratch of a computation and how it is laid out. */
+#include "ops/split.h"
+
+size_t loam_scratch_worker_bytes(size_t cols) {
+    return loam_kernel_scratch(cols) + LOAM_BLOCK_BYTES;
+}
+
+size_t loam_scratch_acts_bytes(size_t m, size_t cols) {
+    const size_t groups = (cols / 32 + 15) / 16 * 16;
+    return m * (loam_acts_stride(cols) + 2 * groups * sizeof(float));
+}
+
+unsigned char *loam_scratch_workers(const loam_compute *c, size_t shared, size_t cols) {
+    const size_t workers = c->pool ? loam_pool_size(c->pool) : 1;
+    LOAM_ASSERT(shared + workers * loam_scratch_worker_bytes(cols) <= c->scratch_bytes);
+    return (unsigned char *)c->scratch + shared;
+}
+
+loam_status loam_compute_reserve(loam_compute *c, size_t max_m, size_t max_cols, loam_err *err) {
+    const size_t workers = c->pool ? loam_pool_size(c->pool) : 1;
+
+    if (max_m > LOAM_CHUNK) max_m = LOAM_CHUNK;
+    if (max_m == 0) max_m = 1;
+    if (max_cols > (size_t)1 << 24)
+        return loam_fail(err, LOAM_ERR_LIMIT, "scratch: %zu inputs of a matrix", max_cols);
+    loam_kernels_ready();
+    size_t shared = loam_scratch_acts_bytes(max_m, max_cols);
+    if (shared < LOAM_PARTIAL_BYTES) shared = LOAM_PARTIAL_BYTES;
+    const size_t bytes = shared + workers * loam_scratch_worker_bytes(max_cols);
+    if (bytes <= c->scratch_bytes) return LOAM_OK;
+    void *p = NULL;
+    if (posix_memalign(&p, 64, bytes))
+        return loam_fail(err, LOAM_ERR_MEMORY, "scratch: %zu bytes", bytes);
+    free(c->scratch);
+    c->scratch = p;
+    c->scratch_bytes = bytes;
+    return LOAM_OK;
+}
+
+void loam_compute_deinit(loam_compute *c) {
+    free(c->scratch);
+    c->scratch = NULL;
+    c->scratch_bytes = 0;
+}
+
+static loam_element element_of(loam_dtype d) {
+    switch (d) {
+    case LOAM_F16: return LOAM_ELEMENT_F16;
+    case LOAM_BF16: return LOAM_ELEMENT_BF16;
+    default: LOAM_ASSERT(d == LOAM_F32); return LOAM_ELEMENT_F32;
+    }
+}
+
+loam_matrix loam_weight_matrix(const loam_weight *w) {
+    static const loam_element plain[] = {
+        [LOAM_FORMAT_F32] = LOAM_ELEMENT_F32,
+        [LOAM_FORMAT_F16] = LOAM_ELEMENT_F16,
+        [LOAM_FORMAT_BF16] = LOAM_ELEMENT_BF16,
+        [LOAM_FORMAT_AFFINE] = LOAM_ELEMENT_AFFINE,
+    };
+    loam_matrix k = {.element = plain[w->format], .cols = w->cols, .data = w->data};
+    if (w->format == LOAM_FORMAT_AFFINE) {
+        LOAM_ASSERT(w->group == 32 || w->group == 64 || w->group == 128);
+        LOAM_ASSERT(w->bits >= 2 && w->bits <= 8 && w->bits != 7);
+        LOAM_ASSERT(w->cols % (size_t)w->group == 0);
+        k.bits = w->bits;
+        k.group = w->group;
+        k.scale = element_of(w->scale_dtype);
+        k.scales = w->scales;
+        k.biases = w->biases;
+    }
+    return k;
+}
+
+size_t loam_weight_row_bytes(const loam_weight *w) {
+    const loam_matrix k = loam_weight_matrix(w);
+    return loam_matrix_row_bytes(&k);
+}
+
+void loam_weight_row(const loam_weight *w, size_t row, float *out) {
+    const loam_matrix k = loam_weight_matrix(w);
+    LOAM_ASSERT(row < w->rows);
+    loam_kernels_ready();
+    loam_k.row_to_f32(&k, row, out);
+}
