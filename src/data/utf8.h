@@ -1,0 +1,76 @@
+/* utf8.h - the few UTF-8 steps that readers and chunkers need. */
+#ifndef LOAM_SRC_DATA_UTF8_H
+#define LOAM_SRC_DATA_UTF8_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Length of the well-formed character at p (n bytes there), 0 when it is none;
+ * no overlong forms, no surrogates, nothing above U+10FFFF. */
+static inline size_t utf8_length(const char *text, size_t n) {
+    const unsigned char *p = (const unsigned char *)text;
+    if (n == 0) return 0;
+    if (p[0] < 0x80) return 1;
+    if (p[0] < 0xC2 || p[0] > 0xF4) return 0;
+    if (n < 2 || (p[1] & 0xC0) != 0x80) return 0;
+    if (p[0] < 0xE0) return 2;
+    if (n < 3 || (p[2] & 0xC0) != 0x80) return 0;
+    if (p[0] < 0xF0) {
+        if (p[0] == 0xE0 && p[1] < 0xA0) return 0;
+        if (p[0] == 0xED && p[1] > 0x9F) return 0;
+        return 3;
+    }
+    if (n < 4 || (p[3] & 0xC0) != 0x80) return 0;
+    if (p[0] == 0xF0 && p[1] < 0x90) return 0;
+    if (p[0] == 0xF4 && p[1] > 0x8F) return 0;
+    return 4;
+}
+
+/* Code point of a character that utf8_length accepted. */
+static inline uint32_t utf8_code(const char *text, size_t length) {
+    const unsigned char *p = (const unsigned char *)text;
+    if (length == 1) return p[0];
+    if (length == 2) return (uint32_t)(p[0] & 0x1F) << 6 | (p[1] & 0x3F);
+    if (length == 3)
+        return (uint32_t)(p[0] & 0x0F) << 12 | (uint32_t)(p[1] & 0x3F) << 6 | (p[2] & 0x3F);
+    return (uint32_t)(p[0] & 7) << 18 | (uint32_t)(p[1] & 0x3F) << 12 |
+           (uint32_t)(p[2] & 0x3F) << 6 | (p[3] & 0x3F);
+}
+
+/* Write a code point; returns its length. */
+static inline size_t utf8_put(char out[4], uint32_t c) {
+    if (c < 0x80) {
+        out[0] = (char)c;
+        return 1;
+    }
+    if (c < 0x800) {
+        out[0] = (char)(0xC0 | c >> 6);
+        out[1] = (char)(0x80 | (c & 0x3F));
+        return 2;
+    }
+    if (c < 0x10000) {
+        out[0] = (char)(0xE0 | c >> 12);
+        out[1] = (char)(0x80 | (c >> 6 & 0x3F));
+        out[2] = (char)(0x80 | (c & 0x3F));
+        return 3;
+    }
+    out[0] = (char)(0xF0 | c >> 18);
+    out[1] = (char)(0x80 | (c >> 12 & 0x3F));
+    out[2] = (char)(0x80 | (c >> 6 & 0x3F));
+    out[3] = (char)(0x80 | (c & 0x3F));
+    return 4;
+}
+
+/* 1 for the bytes that start a character (valid UTF-8 is assumed). */
+static inline int utf8_is_start(char c) {
+    return ((unsigned char)c & 0xC0) != 0x80;
+}
+
+/* Code points of valid UTF-8. */
+static inline int64_t utf8_count(const char *text, size_t n) {
+    int64_t count = 0;
+    for (size_t i = 0; i < n; i++) count += utf8_is_start(text[i]);
+    return count;
+}
+
+#endif
