@@ -1,0 +1,396 @@
+/* timeline.c - one sequence through a decoder: scratch, KV cache, the forward pass.
+ *
+ * A prompt is read in chunks of LOAM_FEED_CHUNK positions, so scratch does not grow
+ * with its length; ops give the same bits however a prompt is cut.  Of the last
+ * layer only what somebody will read is computed: keys and values of every position,
+ * the rest of the layer for the positions whose hidden state is wanted.
+ *
+ *     x     [m, dim]      residual, f32
+ *     h     [m, dim]      what a half reads (normed x)
+ *     q k v [m, heads * head_dim]
+ *     att   [m, n_heads * head_dim]
+ *     f     [m, ffn_dim]
+ *     y     [m, dim]      what a half adds to x;  y2: the second of a parallel layer
+ */
+#include "model/decoder.h"
+#include <math.h>
+#include <unistd.h>
+
+struct loam_timeline {
+    const loam_decoder *d;
+    loam_compute compute;
+    size_t n_ctx, chunk, position;
+    size_t rope_filled;          /* positions whose tables are computed */
+    float *rope[LOAM_MAX_ROPES]; /* [n_ctx, n_rot / 2, 2] */
+    loam_kv *kv;                 /* [n_layers] */
+    void *kv_memory;
+    float *scratch;
+    float *x, *h, *q, *k, *v, *att, *f, *y, *y2;
+    float *hidden; /* [dim] of the last position, after the final norm */
+    int has_hidden;
+};
+
+static size_t max_size(size_t a, size_t b) {
+    return a > b ? a : b;
+}
+
+/* Every product below is bounded by the ranges of families.c except with n_ctx: checked. */
+static int size_kv(const loam_timeline *t, size_t *layer_bytes, size_t *total) {
+    const loam_decoder_config *c = &t->d->config;
+    const size_t element = t->compute.precision == LOAM_EXACT ? 4 : 2;
+    size_t n;
+    return loam_mul(c->n_kv_heads * c->head_dim * element, t->n_ctx, &n) && loam_add(n, 63, &n) &&
+           (*layer_bytes = n / 64 * 64, 1) && loam_mul(*layer_bytes, 2 * c->n_layers, total);
+}
+
+static loam_status check_memory(const loam_timeline *t, size_t bytes, loam_err *err) {
+    const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    if (pages <= 0 || page <= 0 || bytes / (size_t)page < (size_t)pages) return LOAM_OK;
+    return loam_fail(err, LOAM_ERR_LIMIT,
+                     "%s: a context of %zu positions needs %.1f GB of memory, this machine has "
+                     "%.1f: ask for a smaller one",
+                     t->d->folder, t->n_ctx, (double)bytes / 1e9,
+                     (double)pages * (double)page / 1e9);
+}
+
+static loam_status make_kv(loam_timeline *t, loam_err *err) {
+    const loam_decoder_config *c = &t->d->config;
+    size_t layer_bytes = 0, total = 0;
+    loam_status st;
+
+    if (!size_kv(t, &layer_bytes, &total))
+        return loam_fail(err, LOAM_ERR_LIMIT, "%s: a context of %zu positions is too large",
+                         t->d->folder, t->n_ctx);
+    st = check_memory(t, total, err);
+    if (st) return st;
+    t->kv = loam_alloc(c->n_layers, sizeof *t->kv);
+    t->kv_memory = loam_alloc(total + 64, 1); /* calloc: pages come as positions are used */
+    if (!t->kv || !t->kv_memory)
+        return loam_fail(err, LOAM_ERR_MEMORY,
+                         "%s: no memory for a context of %zu positions (%zu MB)", t->d->folder,
+                         t->n_ctx, total >> 20);
+    char *p = (char *)t->kv_memory + (64 - (uintptr_t)t->kv_memory % 64) % 64;
+    for (size_t i = 0; i < c->n_layers; i++, p += 2 * layer_bytes)
+        t->kv[i] = (loam_kv){.f16 = t->compute.precision != LOAM_EXACT,
+                             .n_kv_heads = c->n_kv_heads,
+                             .head_dim = c->head_dim,
+                             .stride = t->n_ctx,
+                             .k = p,
+                             .v = p + layer_bytes};
+    return LOAM_OK;
+}
+
+/* One allocation for all activations, cut at multiples of 16 floats. */
+static loam_status make_scratch(loam_timeline *t, loam_err *err) {
+    const loam_decoder_config *c = &t->d->config;
+    const size_t m = t->chunk, q_dim = c->n_heads * c->head_dim,
+                 kv_dim = c->n_kv_heads * c->head_dim;
+    const struct {
+        float **p;
+        size_t n;
+    } parts[] = {
+        {&t->x, m * c->dim},     {&t->h, m * c->dim}, {&t->q, m * q_dim},
+        {&t->k, m * kv_dim},     {&t->v, m * kv_dim}, {&t->att, m * q_dim},
+        {&t->f, m * c->ffn_dim}, {&t->y, m * c->dim}, {&t->y2, c->parallel ? m * c->dim : 0},
+        {&t->hidden, c->dim}};
+    const size_t n_parts = sizeof parts / sizeof *parts;
+    size_t total = 16;
+
+    for (size_t i = 0; i < n_parts; i++) total += (parts[i].n + 15) / 16 * 16;
+    t->scratch = loam_alloc(total, sizeof *t->scratch);
+    if (!t->scratch)
+        return loam_fail(err, LOAM_ERR_MEMORY, "%s: no memory for a session", t->d->folder);
+    float *p = t->scratch + (64 - (uintptr_t)t->scratch % 64) % 64 / sizeof *p;
+    for (size_t i = 0; i < n_parts; i++) {
+        *parts[i].p = p;
+        p += (parts[i].n + 15) / 16 * 16;
+    }
+    for (size_t i = 0; i < c->n_ropes; i++) {
+        size_t n;
+        t->rope[i] = loam_mul(t->n_ctx, c->rope[i].n_rot, &n) ? loam_alloc(n, sizeof(float)) : NULL;
+        if (!t->rope[i])
+            return loam_fail(err, LOAM_ERR_MEMORY, "%s: no memory for a session", t->d->folder);
+    }
+    return loam_compute_reserve(&t->compute, m, max_size(max_size(c->dim, q_dim), c->ffn_dim), err);
+}
+
+loam_status loam_timeline_new(loam_timeline **out, const loam_decoder *d, loam_pool *pool,
+                              loam_precision precision, size_t n_ctx, loam_err *err) {
+    loam_status st;
+
+    *out = NULL;
+    LOAM_ASSERT(n_ctx >= 1);
+    loam_timeline *t = loam_alloc(1, sizeof *t);
+    if (!t) return loam_fail(err, LOAM_ERR_MEMORY, "%s: out of memory", d->folder);
+    t->d = d;
+    t->compute.pool = pool;
+    t->compute.precision = precision;
+    t->n_ctx = n_ctx;
+    t->chunk = n_ctx < LOAM_FEED_CHUNK ? n_ctx : LOAM_FEED_CHUNK;
+    st = make_kv(t, err);
+    if (!st) st = make_scratch(t, err);
+    if (st) goto done;
+    *out = t;
+    t = NULL;
+done:
+    loam_timeline_free(t);
+    return st;
+}
+
+void loam_timeline_free(loam_timeline *t) {
+    if (!t) return;
+    loam_compute_deinit(&t->compute);
+    for (size_t i = 0; i < LOAM_MAX_ROPES; i++) free(t->rope[i]);
+    free(t->scratch);
+    free(t->kv_memory);
+    free(t->kv);
+    free(t);
+}
+
+size_t loam_timeline_position(const loam_timeline *t) {
+    return t->position;
+}
+size_t loam_timeline_n_ctx(const loam_timeline *t) {
+    return t->n_ctx;
+}
+
+void loam_timeline_truncate(loam_timeline *t, size_t n) {
+    if (n >= t->position) return;
+    t->position = n;
+    t->has_hidden = 0; /* the hidden state was of a position that is gone */
+}
+
+static const float *norm(loam_timeline *t, const loam_norm *n, const float *x, size_t m, float *y) {
+    const loam_decoder_config *c = &t->d->config;
+    if (!n->weight) return x;
+    if (c->family->layer_norm)
+        loam_layer_norm(&t->compute, x, n->weight, n->bias, c->eps, m, c->dim, y);
+    else
+        loam_rms_norm(&t->compute, x, n->weight, c->eps, m, c->dim, y);
+    return y;
+}
+
+static void scale(float *x, size_t n, float factor) {
+    if (factor == 1.0f) return;
+    for (size_t i = 0; i < n; i++) x[i] *= factor;
+}
+
+/* y = the half's output: norm on it where the family has one, then the residual multiplier. */
+static void finish_half(loam_timeline *t, const loam_norm *out_norm, size_t m, float *y) {
+    const loam_decoder_config *c = &t->d->config;
+    norm(t, out_norm, y, m, y);
+    scale(y, m * c->dim, c->residual_scale);
+}
+
+static void normalise_heads(loam_timeline *t, const float *weight, size_t m, size_t n_heads,
+                            float *x) {
+    const loam_decoder_config *c = &t->d->config;
+    if (c->family->qk_norm == LOAM_QK_NORM_HEAD)
+        loam_rms_norm(&t->compute, x, weight, c->eps, m * n_heads, c->head_dim, x);
+    else if (c->family->qk_norm == LOAM_QK_NORM_ALL)
+        loam_rms_norm(&t->compute, x, weight, c->eps, m, n_heads * c->head_dim, x);
+}
+
+static void rotate(loam_timeline *t, size_t layer, size_t m, size_t n_heads, size_t pos, float *x) {
+    const loam_decoder_config *c = &t->d->config;
+    const unsigned kind = c->layer_rope[layer];
+    if (kind == LOAM_NO_ROPE) return;
+    loam_rope(&t->compute, x, m, n_heads, c->head_dim, c->rope[kind].n_rot, c->rope_traditional,
+              t->rope[kind], pos);
+}
+
+/* Attention of the last `need` of m positions into y [need, dim]; h [m, dim]. */
+static void attend(loam_timeline *t, size_t layer, const float *h, size_t m, size_t need,
+                   float *y) {
+    const loam_decoder_config *c = &t->d->config;
+    const loam_layer *l = &t->d->layers[layer];
+    loam_compute *compute = &t->compute;
+    const size_t pos = t->position, first = m - need;
+
+    if (need == m) {
+        loam_linear(compute, (const loam_weight *const[]){&l->q, &l->k, &l->v}, 3, h, m,
+                    (float *const[]){t->q, t->k, t->v});
+    } else {
+        loam_linear(compute, (const loam_weight *const[]){&l->k, &l->v}, 2, h, m,
+                    (float *const[]){t->k, t->v});
+        if (need)
+            loam_linear(compute, (const loam_weight *const[]){&l->q}, 1, h + first * c->dim, need,
+                        (float *const[]){t->q});
+    }
+    normalise_heads(t, l->k_norm, m, c->n_kv_heads, t->k);
+    rotate(t, layer, m, c->n_kv_heads, pos, t->k);
+    loam_kv_store(compute, &t->kv[layer], t->k, t->v, m, pos);
+    if (!need) return;
+
+    normalise_heads(t, l->q_norm, need, c->n_heads, t->q);
+    rotate(t, layer, need, c->n_heads, pos + first, t->q);
+    const loam_attention_params p = {.n_heads = c->n_heads,
+                                     .scale = c->attn_scale,
+                                     .softcap = c->attn_softcap,
+                                     .window = c->layer_window[layer]};
+    loam_attention_causal(compute, &t->kv[layer], &p, t->q, need, pos + first, t->att);
+    loam_linear(compute, (const loam_weight *const[]){&l->o}, 1, t->att, need, (float *const[]){y});
+}
+
+/* The feed-forward half of h [m, dim] into y. */
+static void feed_forward(loam_timeline *t, const loam_layer *l, const float *h, size_t m,
+                         float *y) {
+    const loam_decoder_config *c = &t->d->config;
+    const loam_activation act = c->family->activation;
+    if (l->gate.data) {
+        loam_linear_gated(&t->compute, &l->gate, &l->up, act, h, m, t->f);
+    } else {
+        loam_linear(&t->compute, (const loam_weight *const[]){&l->up}, 1, h, m,
+                    (float *const[]){t->f});
+        loam_activate(&t->compute, act, t->f, m * c->ffn_dim);
+    }
+    loam_linear(&t->compute, (const loam_weight *const[]){&l->down}, 1, t->f, m,
+                (float *const[]){y});
+}
+
+/* One layer over m positions at t->x; on return the last `need` rows of x are its output. */
+static void run_layer(loam_timeline *t, size_t layer, size_t m, size_t need) {
+    const size_t dim = t->d->config.dim;
+    const loam_layer *l = &t->d->layers[layer];
+    const float *h = norm(t, &l->attn_in, t->x, m, t->h);
+
+    attend(t, layer, h, m, need, t->y);
+    if (!need) return;
+    float *x = t->x + (m - need) * dim;
+    h += (m - need) * dim;
+    finish_half(t, &l->attn_out, need, t->y);
+    if (t->d->config.parallel) {
+        feed_forward(t, l, h, need, t->y2);
+        finish_half(t, &l->ffn_out, need, t->y2);
+        loam_residual(&t->compute, t->y, need * dim, x);
+        loam_residual(&t->compute, t->y2, need * dim, x);
+        return;
+    }
+    loam_residual(&t->compute, t->y, need * dim, x);
+    feed_forward(t, l, norm(t, &l->ffn_in, x, need, t->h), need, t->y);
+    finish_half(t, &l->ffn_out, need, t->y);
+    loam_residual(&t->compute, t->y, need * dim, x);
+}
+
+/* x * 0 is 0 unless x is infinite or NaN. */
+static int all_finite(const float *x, size_t n) {
+    float sum = 0.0f;
+    for (size_t i = 0; i < n; i++) sum += x[i] * 0.0f;
+    return sum == 0.0f;
+}
+
+/* m <= chunk ids through all layers.  A NaN anywhere reaches the last position by the
+ * next layer's attention, so one row is enough to find the layer. */
+static loam_status run_chunk(loam_timeline *t, const int32_t *ids, size_t m, size_t need,
+                             const loam_cancel *cancel, loam_err *err) {
+    const loam_decoder_config *c = &t->d->config;
+
+    for (size_t i = 0; i < m; i++) loam_weight_row(&t->d->embed, (size_t)ids[i], t->x + i * c->dim);
+    scale(t->x, m * c->dim, c->embed_scale);
+    for (size_t layer = 0; layer < c->n_layers; layer++) {
+        if (cancel && cancel->requested) return loam_fail(err, LOAM_ERR_CANCELLED, "cancelled");
+        const int last = layer + 1 == c->n_layers;
+        run_layer(t, layer, m, last ? need : m);
+        if (last && !need) break;
+        if (!all_finite(t->x + (m - 1) * c->dim, c->dim))
+            return loam_fail(
+                err, LOAM_ERR_FORMAT,
+                "%s: layer %zu gives NaN or infinity at position %zu: the weights are damaged",
+                t->d->folder, layer, t->position + m - 1);
+    }
+    return LOAM_OK;
+}
+
+static loam_status check_feed(const loam_timeline *t, const int32_t *ids, size_t n, loam_err *err) {
+    if (n == 0) return loam_fail(err, LOAM_ERR_ARGUMENT, "no token ids to read");
+    if (n > t->n_ctx - t->position) {
+        if (t->position == 0)
+            return loam_fail(err, LOAM_ERR_LIMIT,
+                             "prompt of %zu tokens is longer than the context of %zu", n, t->n_ctx);
+        return loam_fail(err, LOAM_ERR_LIMIT,
+                         "%zu more tokens after %zu do not fit in the context of %zu", n,
+                         t->position, t->n_ctx);
+    }
+    for (size_t i = 0; i < n; i++)
+        if (ids[i] < 0 || (size_t)ids[i] >= t->d->config.vocab)
+            return loam_fail(err, LOAM_ERR_ARGUMENT,
+                             "token id %d at index %zu is outside the vocabulary of %zu", ids[i], i,
+                             t->d->config.vocab);
+    return LOAM_OK;
+}
+
+static void fill_ropes(loam_timeline *t, size_t end) {
+    const loam_decoder_config *c = &t->d->config;
+    if (end <= t->rope_filled) return;
+    for (size_t i = 0; i < c->n_ropes; i++)
+        loam_rotary_fill(&c->rope[i], t->rope_filled, end - t->rope_filled,
+                         t->rope[i] + t->rope_filled * c->rope[i].n_rot);
+    t->rope_filled = end;
+}
+
+loam_status loam_timeline_feed_each(loam_timeline *t, const int32_t *ids, size_t n,
+                                    void (*each)(void *ctx, size_t first, size_t m,
+                                                 const float *hidden),
+                                    void *ctx, const loam_cancel *cancel, loam_err *err) {
+    const loam_decoder *d = t->d;
+    const size_t start = t->position, dim = d->config.dim;
+    loam_status st = check_feed(t, ids, n, err);
+
+    if (st) return st;
+    fill_ropes(t, start + n);
+    for (size_t done = 0; done < n;) {
+        const size_t m = n - done < t->chunk ? n - done : t->chunk;
+        const int last = done + m == n;
+        st = run_chunk(t, ids + done, m, each ? m : last ? 1 : 0, cancel, err);
+        if (st) {
+            t->position = start;
+            t->has_hidden = t->has_hidden && done == 0; /* still of position start - 1 */
+            return st;
+        }
+        if (each) each(ctx, start + done, m, norm(t, &d->final_norm, t->x, m, t->h));
+        if (last) norm(t, &d->final_norm, t->x + (m - 1) * dim, 1, t->hidden);
+        t->position += m;
+        done += m;
+    }
+    t->has_hidden = 1;
+    return LOAM_OK;
+}
+
+loam_status loam_timeline_feed(loam_timeline *t, const int32_t *ids, size_t n,
+                               const loam_cancel *cancel, loam_err *err) {
+    return loam_timeline_feed_each(t, ids, n, NULL, NULL, cancel, err);
+}
+
+const float *loam_timeline_hidden(const loam_timeline *t) {
+    LOAM_ASSERT(t->has_hidden);
+    return t->hidden;
+}
+
+static void finish_logits(const loam_decoder_config *c, float *logits, size_t n) {
+    scale(logits, n, c->logit_scale);
+    if (c->final_softcap > 0.0f)
+        for (size_t i = 0; i < n; i++)
+            logits[i] = c->final_softcap * tanhf(logits[i] / c->final_softcap);
+}
+
+void loam_timeline_head(loam_timeline *t, const float *hidden, size_t m, float *logits) {
+    LOAM_ASSERT(m <= t->chunk);
+    loam_linear(&t->compute, (const loam_weight *const[]){&t->d->head}, 1, hidden, m,
+                (float *const[]){logits});
+    finish_logits(&t->d->config, logits, m * t->d->config.vocab);
+}
+
+void loam_timeline_logits(loam_timeline *t, float *logits) {
+    loam_timeline_head(t, loam_timeline_hidden(t), 1, logits);
+}
+
+void loam_timeline_logits_of(loam_timeline *t, const int32_t *ids, size_t n, float *logits) {
+    const float *hidden = loam_timeline_hidden(t);
+    for (size_t i = 0; i < n; i++) {
+        LOAM_ASSERT(ids[i] >= 0 && (size_t)ids[i] < t->d->config.vocab);
+        const loam_weight row = loam_weight_slice(&t->d->head, (size_t)ids[i], 1);
+        loam_linear(&t->compute, (const loam_weight *const[]){&row}, 1, hidden, 1,
+                    (float *const[]){logits + i});
+    }
+    finish_logits(&t->d->config, logits, n);
+}
