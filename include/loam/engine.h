@@ -125,7 +125,8 @@ LOAM_API loam_status loam_generate(loam_session *s, const int32_t *prompt, size_
  * certain.  One object per answer. */
 typedef struct loam_stops loam_stops;
 /* `stops`: n strings, copied; n may be 0.  Errors: ARGUMENT (an empty one), MEMORY. */
-LOAM_API loam_status loam_stops_new(loam_stops **out, const char *const *stops, size_t n, loam_err *err);
+LOAM_API loam_status loam_stops_new(loam_stops **out, const char *const *stops, size_t n,
+                                    loam_err *err);
 LOAM_API void loam_stops_free(loam_stops *s); /* NULL is allowed */
 /* Append to `out` the text that may be shown.  1: a stop string is complete; what stands before
  * it has been appended, it and all later text is dropped.  `out->failed` tells of lost memory. */

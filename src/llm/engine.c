@@ -1,0 +1,198 @@
+/* engine.c - models and sessions: the decoder with the ids that end an answer, and a
+ * timeline with the logits of its last position. */
+#include "llm/session.h"
+#include "model/config.h"
+#include <stdio.h>
+
+enum { DEFAULT_CONTEXT = 4096, HEAD_ROWS = 16 };
+
+/* eos_token_id: an id or a list of ids. */
+static loam_status read_eos(loam_model *m, const loam_json_value *v, const char *file,
+                            loam_err *err) {
+    const int is_list = loam_json_type_of(v) == LOAM_JSON_ARRAY;
+    const size_t vocab = m->decoder->config.vocab;
+
+    m->n_eos = 0;
+    for (const loam_json_value *item = is_list ? loam_json_first(v) : v; item;
+         item = is_list ? loam_json_next(item) : NULL) {
+        int64_t id;
+        if (!loam_json_int(item, &id) || id < 0 || id > INT32_MAX || m->n_eos == LOAM_MAX_EOS)
+            return loam_fail(err, LOAM_ERR_FORMAT,
+                             "%s: eos_token_id is not a token id or a list of at most %d", file,
+                             LOAM_MAX_EOS);
+        /* ids above the vocabulary never come up; some exports name the padded ones */
+        if ((size_t)id < vocab) m->eos[m->n_eos++] = (int32_t)id;
+    }
+    return LOAM_OK;
+}
+
+/* generation_config.json's eos wins over config.json's. */
+static loam_status find_eos(loam_model *m, const char *folder, loam_err *err) {
+    const loam_json_value *v = loam_config_get(m->decoder->file.root, "eos_token_id");
+    loam_json *doc = NULL;
+    loam_status st = v ? read_eos(m, v, m->decoder->file.path, err) : LOAM_OK;
+    char *path = loam_path_join(folder, "generation_config.json");
+
+    if (!path) return loam_fail(err, LOAM_ERR_MEMORY, "%s: out of memory", folder);
+    if (!st && loam_path_exists(path)) {
+        st = loam_json_read(&doc, path, 1 << 20, LOAM_JSON_ALLOW_NAN, err);
+        v = st ? NULL : loam_config_get(loam_json_root(doc), "eos_token_id");
+        if (v) st = read_eos(m, v, path, err);
+    }
+    loam_json_free(doc);
+    free(path);
+    return st;
+}
+
+loam_status loam_model_open(loam_model **out, const char *folder, const loam_model_options *o,
+                            loam_err *err) {
+    loam_status st;
+
+    *out = NULL;
+    LOAM_ASSERT(o && o->pool);
+    loam_model *m = loam_alloc(1, sizeof *m);
+    if (!m) return loam_fail(err, LOAM_ERR_MEMORY, "%s: out of memory", folder);
+    m->pool = o->pool;
+    m->precision = o->precision;
+    st = loam_decoder_open(&m->decoder, folder, err);
+    if (!st) st = find_eos(m, folder, err);
+    if (st) goto done;
+    *out = m;
+    m = NULL;
+done:
+    loam_model_close(m);
+    return st;
+}
+
+void loam_model_close(loam_model *m) {
+    if (!m) return;
+    loam_decoder_close(m->decoder);
+    free(m);
+}
+
+void loam_model_get_info(const loam_model *m, loam_model_info *out) {
+    const loam_decoder_config *c = &m->decoder->config;
+    *out = (loam_model_info){.n_layers = c->n_layers,
+                             .dim = c->dim,
+                             .n_heads = c->n_heads,
+                             .n_kv_heads = c->n_kv_heads,
+                             .head_dim = c->head_dim,
+                             .vocab = c->vocab,
+                             .n_ctx_max = c->n_ctx_max,
+                             .n_params = loam_weights_n_params(m->decoder->weights),
+                             .weight_bytes = loam_weights_bytes(m->decoder->weights)};
+    snprintf(out->model_type, sizeof out->model_type, "%s", c->model_type);
+    loam_weights_quantization(m->decoder->weights, &out->bits, &out->group_size);
+}
+
+size_t loam_model_eos(const loam_model *m, const int32_t **ids) {
+    *ids = m->eos;
+    return m->n_eos;
+}
+
+loam_precision loam_model_precision(const loam_model *m) {
+    return m->precision;
+}
+
+loam_status loam_session_new(loam_session **out, const loam_model *m, size_t n_ctx, loam_err *err) {
+    const loam_decoder_config *c = &m->decoder->config;
+    loam_status st;
+
+    *out = NULL;
+    if (n_ctx == 0) n_ctx = c->n_ctx_max < DEFAULT_CONTEXT ? c->n_ctx_max : DEFAULT_CONTEXT;
+    if (n_ctx > c->n_ctx_max)
+        return loam_fail(err, LOAM_ERR_LIMIT,
+                         "a context of %zu tokens is more than the model's %zu", n_ctx,
+                         c->n_ctx_max);
+    loam_session *s = loam_alloc(1, sizeof *s);
+    if (!s) return loam_fail(err, LOAM_ERR_MEMORY, "no memory for a session");
+    s->model = m;
+    s->vocab = c->vocab;
+    st = loam_timeline_new(&s->timeline, m->decoder, m->pool, m->precision, n_ctx, err);
+    if (st) goto done;
+    s->logits = loam_alloc(c->vocab, sizeof *s->logits);
+    s->logprobs = loam_alloc(c->vocab, sizeof *s->logprobs);
+    s->sort = loam_alloc(c->vocab, sizeof *s->sort);
+    if (!s->logits || !s->logprobs || !s->sort) {
+        st = loam_fail(err, LOAM_ERR_MEMORY, "no memory for a session");
+        goto done;
+    }
+    *out = s;
+    s = NULL;
+done:
+    loam_session_free(s);
+    return st;
+}
+
+void loam_session_free(loam_session *s) {
+    if (!s) return;
+    loam_timeline_free(s->timeline);
+    free(s->logits);
+    free(s->logprobs);
+    free(s->sort);
+    free(s->all_logits);
+    free(s);
+}
+
+void loam_session_reset(loam_session *s) {
+    loam_session_truncate(s, 0);
+}
+
+void loam_session_truncate(loam_session *s, size_t n) {
+    if (n >= loam_timeline_position(s->timeline)) return;
+    loam_timeline_truncate(s->timeline, n);
+    s->has_logits = 0;
+}
+
+size_t loam_session_position(const loam_session *s) {
+    return loam_timeline_position(s->timeline);
+}
+size_t loam_session_n_ctx(const loam_session *s) {
+    return loam_timeline_n_ctx(s->timeline);
+}
+const float *loam_session_logits(const loam_session *s) {
+    return s->has_logits ? s->logits : NULL;
+}
+
+loam_status loam_session_feed(loam_session *s, const int32_t *ids, size_t n,
+                              const loam_cancel *cancel, loam_err *err) {
+    const loam_status st = loam_timeline_feed(s->timeline, ids, n, cancel, err);
+    if (st) return st; /* the old logits still belong to the old position */
+    loam_timeline_logits(s->timeline, s->logits);
+    s->has_logits = 1;
+    return LOAM_OK;
+}
+
+typedef struct each_position {
+    loam_session *s;
+    void (*each)(void *ctx, size_t i, const float *logits);
+    void *ctx;
+} each_position;
+
+static void head_of_chunk(void *ctx, size_t first, size_t m, const float *hidden) {
+    const each_position *e = ctx;
+    const loam_session *s = e->s;
+    const size_t dim = s->model->decoder->config.dim;
+    for (size_t i = 0; i < m; i += HEAD_ROWS) {
+        const size_t rows = m - i < HEAD_ROWS ? m - i : HEAD_ROWS;
+        loam_timeline_head(s->timeline, hidden + i * dim, rows, s->all_logits);
+        for (size_t j = 0; j < rows; j++)
+            e->each(e->ctx, first + i + j, s->all_logits + j * s->vocab);
+    }
+}
+
+loam_status loam_session_feed_all(loam_session *s, const int32_t *ids, size_t n,
+                                  void (*each)(void *ctx, size_t i, const float *logits), void *ctx,
+                                  loam_err *err) {
+    if (!s->all_logits) s->all_logits = loam_alloc(HEAD_ROWS * s->vocab, sizeof *s->all_logits);
+    if (!s->all_logits)
+        return loam_fail(err, LOAM_ERR_MEMORY, "no memory for the logits of %d positions",
+                         HEAD_ROWS);
+    each_position e = {s, each, ctx};
+    const loam_status st =
+        loam_timeline_feed_each(s->timeline, ids, n, head_of_chunk, &e, NULL, err);
+    if (st) return st;
+    loam_timeline_logits(s->timeline, s->logits);
+    s->has_logits = 1;
+    return LOAM_OK;
+}
