@@ -387,6 +387,9 @@ const char *loam_weights_unused(const loam_weights *w, const char *prefix) {
     return NULL;
 }
 
+const loam_arrays *loam_weights_arrays(const loam_weights *w) {
+    return w->arrays;
+}
 uint64_t loam_weights_n_params(const loam_weights *w) {
     return w->n_params;
 }

@@ -54,6 +54,8 @@ loam_weight loam_weight_slice(const loam_weight *w, size_t first, size_t rows);
  * Precomputed rotary tables and attention masks that old exporters left are not counted. */
 const char *loam_weights_unused(const loam_weights *w, const char *prefix);
 
+/* The set itself, to walk over (fingerprints). */
+const loam_arrays *loam_weights_arrays(const loam_weights *w);
 uint64_t loam_weights_n_params(const loam_weights *w); /* of what was bound, unpacked */
 uint64_t loam_weights_bytes(const loam_weights *w);    /* of the files */
 /* Of `quantization`; 0 when the folder is not quantised. */

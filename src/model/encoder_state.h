@@ -1,0 +1,43 @@
+/* encoder_state.h - the inside of loam_encoder, shared by its two files. */
+#ifndef LOAM_MODEL_ENCODER_STATE_H
+#define LOAM_MODEL_ENCODER_STATE_H
+
+#include "model/config.h"
+#include "model/encoder.h"
+#include "model/weights.h"
+#include "ops/ops.h"
+
+typedef struct encoder_norm {
+    const float *weight, *bias; /* [dim] */
+} encoder_norm;
+
+typedef struct encoder_layer {
+    loam_weight q, k, v, o; /* [dim, dim] */
+    encoder_norm norm1;     /* after attention */
+    loam_weight up, down;   /* [inter, dim], [dim, inter] */
+    encoder_norm norm2;     /* after the feed-forward part */
+} encoder_layer;
+
+struct loam_encoder {
+    loam_encoder_info info;
+    loam_activation activation;
+    float eps;
+    size_t position_offset; /* row of the first token's position (RoBERTa: pad id + 1) */
+    int ignore_types;       /* every token is of type 0 whatever the tokenizer says */
+
+    loam_config config;
+    loam_weights *weights;
+    loam_weight word, position, type; /* [vocab | positions | types, dim] */
+    encoder_norm norm;
+    encoder_layer *layers;
+    loam_weight head_dense, head_out; /* [dim, dim] then tanh, [1, dim] */
+
+    loam_compute compute;
+    /* scratch for `room` tokens; grown when a longer batch comes, then kept */
+    size_t room;
+    float *x, *q, *k, *v, *context, *mid; /* [room, dim], mid [room, inter] */
+    size_t *order, cap_order;
+    size_t *starts, cap_starts; /* of the packed batch */
+};
+
+#endif
