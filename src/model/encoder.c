@@ -77,13 +77,13 @@ static void run_layer(loam_encoder *m, const encoder_layer *l, size_t n_seq, int
     float *sum = m->q; /* q is read; its room takes the sublayer's output */
     loam_linear(c, &o, 1, m->context, rows, &sum);
     loam_residual(c, m->x, rows * dim, sum);
-    loam_layer_norm(c, sum, l->norm1.weight, l->norm1.bias, m->eps, rows, dim, m->x);
+    loam_layer_norm(c, sum, l->norm1.weight, l->norm1.bias, m->info.eps, rows, dim, m->x);
 
     loam_linear(c, &up, 1, m->x, rows, &m->mid);
-    loam_activate(c, m->activation, m->mid, rows * m->info.inter);
+    loam_activate(c, (loam_activation)m->info.activation, m->mid, rows * m->info.inter);
     loam_linear(c, &down, 1, m->mid, rows, &sum);
     loam_residual(c, m->x, rows * dim, sum);
-    loam_layer_norm(c, sum, l->norm2.weight, l->norm2.bias, m->eps, rows, dim, m->x);
+    loam_layer_norm(c, sum, l->norm2.weight, l->norm2.bias, m->info.eps, rows, dim, m->x);
 }
 
 /* One packed batch: afterwards x holds its rows (all, or the first of each sequence). */
@@ -92,8 +92,8 @@ static void run_batch(loam_encoder *m, const loam_sequences *s, const size_t *me
     const size_t n_tokens = m->starts[n_seq];
     embed_job job = {m, s, members, m->starts, n_seq};
     loam_pool_for(m->compute.pool, n_tokens, EMBED_GRAIN, embed_rows, &job);
-    loam_layer_norm(&m->compute, m->x, m->norm.weight, m->norm.bias, m->eps, n_tokens, m->info.dim,
-                    m->x);
+    loam_layer_norm(&m->compute, m->x, m->norm.weight, m->norm.bias, m->info.eps, n_tokens,
+                    m->info.dim, m->x);
     for (size_t i = 0; i < m->info.n_layers; i++)
         run_layer(m, &m->layers[i], n_seq, rows == LOAM_ROWS_FIRST && i + 1 == m->info.n_layers);
 }

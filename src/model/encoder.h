@@ -23,7 +23,9 @@ typedef struct loam_encoder_info {
     size_t n_layers, dim, n_heads, inter, vocab;
     size_t n_positions; /* longest sequence there are position rows for */
     size_t n_types;
-    int has_head; /* a sequence classifier with one output */
+    int activation; /* loam_activation of ops.h */
+    float eps;      /* of the norms */
+    int has_head;   /* a sequence classifier with one output */
 } loam_encoder_info;
 
 /* Read config.json and map the weights; every shape is checked against the config.

@@ -65,7 +65,7 @@ static loam_status read_activation(loam_encoder *m, loam_err *err) {
     if (st) return st;
     for (size_t i = 0; i < sizeof KNOWN / sizeof *KNOWN; i++) {
         if (strcmp(name, KNOWN[i].name) == 0) {
-            m->activation = KNOWN[i].activation;
+            m->info.activation = (int)KNOWN[i].activation;
             return LOAM_OK;
         }
     }
@@ -128,7 +128,7 @@ static loam_status read_config(loam_encoder *m, loam_err *err) {
     if (!st) st = read_activation(m, err);
     if (st) return st;
 
-    m->eps = (float)eps;
+    m->info.eps = (float)eps;
     if (strcmp(positions, "absolute") != 0)
         return loam_fail(err, LOAM_ERR_UNSUPPORTED,
                          "%s: position_embedding_type \"%s\" is not supported", c->path, positions);

@@ -20,8 +20,6 @@ typedef struct encoder_layer {
 
 struct loam_encoder {
     loam_encoder_info info;
-    loam_activation activation;
-    float eps;
     size_t position_offset; /* row of the first token's position (RoBERTa: pad id + 1) */
     int ignore_types;       /* every token is of type 0 whatever the tokenizer says */
 
