@@ -86,6 +86,13 @@ static void run_layer(loam_encoder *m, const encoder_layer *l, size_t n_seq, int
     loam_layer_norm(c, sum, l->norm2.weight, l->norm2.bias, m->info.eps, rows, dim, m->x);
 }
 
+/* x * 0 is 0 unless x is infinite or NaN. */
+static int all_finite(const float *x, size_t n) {
+    float sum = 0.0f;
+    for (size_t i = 0; i < n; i++) sum += x[i] * 0.0f;
+    return sum == 0.0f;
+}
+
 /* One packed batch: afterwards x holds its rows (all, or the first of each sequence). */
 static void run_batch(loam_encoder *m, const loam_sequences *s, const size_t *members, size_t n_seq,
                       loam_rows rows) {
@@ -205,6 +212,9 @@ loam_status loam_encoder_run(loam_encoder *m, const loam_sequences *s, loam_rows
         if (st) return st;
         const size_t *members = m->order + first;
         run_batch(m, s, members, n, rows);
+        if (!all_finite(m->x, (rows == LOAM_ROWS_FIRST ? n : m->starts[n]) * m->info.dim))
+            return loam_fail(err, LOAM_ERR_FORMAT,
+                             "the encoder gives NaN or infinity: its weights are damaged");
         for (size_t i = 0; i < n; i++) {
             if (rows == LOAM_ROWS_FIRST)
                 each(ctx, members[i], m->x + i * m->info.dim, 1);

@@ -56,7 +56,7 @@ typedef enum loam_rows {
 typedef void (*loam_encoder_each)(void *ctx, size_t sequence, const float *rows, size_t n_rows);
 
 /* Batches are made by length and token count.  Errors: FORMAT (an id or type outside
- * the tables), LIMIT (longer than n_positions), MEMORY, CANCELLED. */
+ * the tables; NaN or infinity in the result), LIMIT (longer than n_positions), MEMORY, CANCELLED. */
 loam_status loam_encoder_run(loam_encoder *m, const loam_sequences *s, loam_rows rows,
                              loam_encoder_each each, void *ctx, const loam_cancel *cancel,
                              loam_err *err);
