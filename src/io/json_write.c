@@ -172,6 +172,10 @@ static void put_decimal(loam_buf *b, const decimal *d, const char *whole) {
 static void put_finite(loam_buf *b, double v, int is_float, const char *whole) {
     if (signbit(v)) loam_buf_putc(b, '-');
     v = fabs(v);
+    if (v < 0x1p24 && v == (double)(uint32_t)v) { /* token scores, shapes: no search needed */
+        loam_buf_printf(b, "%u%s", (uint32_t)v, whole);
+        return;
+    }
     decimal d = {.digits = "0", .n = 1, .point = 1};
     if (v > 0.0) d = shortest(v, is_float);
     put_decimal(b, &d, whole);

@@ -40,6 +40,9 @@ void loam_zip_close(loam_zip *z); /* zeroed is allowed */
  * were.  When all of it was asked for, size and CRC are checked. */
 loam_status loam_zip_unpack(const loam_zip *z, const loam_zip_member *m, unsigned char *out,
                             size_t limit, size_t *got, loam_err *err);
+/* CRC-32 of zip and gzip, whole or continued. */
+uint32_t loam_zip_crc(const unsigned char *p, uint64_t n);
+uint32_t loam_zip_crc_more(uint32_t before, const unsigned char *p, uint64_t n);
 /* CRC of a stored member against the directory. */
 loam_status loam_zip_check_stored(const loam_zip *z, const loam_zip_member *m, loam_err *err);
 
