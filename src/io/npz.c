@@ -54,9 +54,7 @@ static loam_status read_member(loam_arrays *a, const loam_zip *z, const loam_zip
         return loam_fail(err, LOAM_ERR_UNSUPPORTED,
                          "%s: a Python pickle, which loam never opens: convert it to safetensors",
                          z->name);
-    if (n < 4 || strcmp(m->name + n - 4, ".npy") != 0)
-        return loam_fail(err, LOAM_ERR_FORMAT, "%s: member '%s' is not an npy array", z->name,
-                         m->name);
+    if (n < 4 || strcmp(m->name + n - 4, ".npy") != 0) return LOAM_OK; /* a README, a folder */
     snprintf(where, sizeof where, "%s: '%s'", z->name, m->name);
     loam_status st = read_header(&h, z, m, where, err);
     const unsigned char *bytes = m->packed;
@@ -84,6 +82,8 @@ loam_status loam_npz_read(loam_arrays *a, loam_bytes file, loam_err *err) {
     }
     st = loam_arrays_own(a, names, err);
     for (size_t i = 0; i < z.n && !st; i++) st = read_member(a, &z, &z.members[i], &names, err);
+    if (!st && z.n && !a->n)
+        st = loam_fail(err, LOAM_ERR_FORMAT, "%s: a zip archive without npy arrays", file.name);
 done:
     loam_zip_close(&z);
     return st;
