@@ -17,8 +17,10 @@ typedef struct loam_convert_options {
     int group_size; /* 0: 64 when bits is given */
     int dtype;      /* loam_dtype + 1: F16, BF16 or F32; 0: keep */
     int dequantize;
-    int exact_scales; /* Q4_K, Q5_K: f32 scales instead of f16 */
-    int force;        /* replace an existing destination */
+    int exact_scales;   /* Q4_K, Q5_K, Q6_K: f32 scales instead of f16 */
+    const char *mode;   /* NULL or "affine", "mxfp4", "mxfp8", "nvfp4" (bits and group follow) */
+    const char *recipe; /* NULL or "mixed_2_6", "mixed_3_4", "mixed_3_6", "mixed_4_6" */
+    int force;          /* replace an existing model folder */
     const loam_cancel *cancel;
 } loam_convert_options;
 
