@@ -57,7 +57,9 @@ void loam_shards_free(loam_shards *s) {
     free(s);
 }
 
-uint64_t loam_shards_bytes(const loam_shards *s) { return s->total_bytes; }
+uint64_t loam_shards_bytes(const loam_shards *s) {
+    return s->total_bytes;
+}
 
 loam_status loam_shards_add(loam_shards *s, const char *name, loam_dtype dtype, int rank,
                             const uint64_t *shape, loam_err *err) {
@@ -97,7 +99,8 @@ static loam_status split_files(loam_shards *s, uint64_t max_bytes, loam_err *err
         t->offset = size;
         size += t->bytes;
     }
-    if (i_file >= MAX_SHARDS) return loam_fail(err, LOAM_ERR_LIMIT, "%s: too many files", s->folder);
+    if (i_file >= MAX_SHARDS)
+        return loam_fail(err, LOAM_ERR_LIMIT, "%s: too many files", s->folder);
 
     s->files = calloc(i_file + 1, sizeof *s->files);
     if (!s->files) return loam_fail(err, LOAM_ERR_MEMORY, "%s: list of files", s->folder);
@@ -107,8 +110,8 @@ static loam_status split_files(loam_shards *s, uint64_t max_bytes, loam_err *err
         if (s->n_files == 1)
             snprintf(s->files[i].name, sizeof s->files[i].name, "model.safetensors");
         else
-            snprintf(s->files[i].name, sizeof s->files[i].name,
-                     "model-%05zu-of-%05zu.safetensors", i + 1, s->n_files);
+            snprintf(s->files[i].name, sizeof s->files[i].name, "model-%05zu-of-%05zu.safetensors",
+                     i + 1, s->n_files);
     }
     for (size_t i = 0; i < s->n; i++)
         s->files[s->tensors[i].i_file].data_bytes += s->tensors[i].bytes;

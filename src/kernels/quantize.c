@@ -168,7 +168,7 @@ static uint8_t encode_e4m3(float x) {
     if (a == 0.0f) return sign;
     if (!(a < 448.0f)) return (uint8_t)(sign | 0x7e);
     int e = 0;
-    (void)frexpf(a, &e); /* a = m * 2^e, m in [0.5, 1) */
+    (void)frexpf(a, &e);                       /* a = m * 2^e, m in [0.5, 1) */
     const int shift = e - 4 < -9 ? -9 : e - 4; /* weight of the last kept bit: 2^shift */
     const float steps = rintf(ldexpf(a, -shift));
     /* steps <= 16; 8 .. 15 are normal, and 16 carries into the exponent by itself */

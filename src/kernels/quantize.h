@@ -18,11 +18,7 @@
 #include <stdint.h>
 
 /* The type that scales and biases are stored in: the source weight's. */
-typedef enum loam_float {
-    LOAM_FLOAT_F32,
-    LOAM_FLOAT_F16,
-    LOAM_FLOAT_BF16
-} loam_float;
+typedef enum loam_float { LOAM_FLOAT_F32, LOAM_FLOAT_F16, LOAM_FLOAT_BF16 } loam_float;
 
 typedef enum loam_quant_mode {
     LOAM_QUANT_AFFINE, /* bits 2,3,4,5,6,8; group 32,64,128 */
@@ -34,9 +30,13 @@ typedef enum loam_quant_mode {
 /* 1 when MLX knows this width and group. */
 int loam_quant_affine_valid(int bits, int group);
 
-static inline size_t loam_float_bytes(loam_float t) { return t == LOAM_FLOAT_F32 ? 4 : 2; }
+static inline size_t loam_float_bytes(loam_float t) {
+    return t == LOAM_FLOAT_F32 ? 4 : 2;
+}
 /* Bytes of one packed row; cols * bits is a multiple of 32 for any whole group. */
-static inline size_t loam_quant_row_bytes(size_t cols, int bits) { return cols * (size_t)bits / 8; }
+static inline size_t loam_quant_row_bytes(size_t cols, int bits) {
+    return cols * (size_t)bits / 8;
+}
 
 /* Narrow (nearest even) and widen n values of a stored type. */
 void loam_float_store(const float *src, size_t n, loam_float t, void *dst);

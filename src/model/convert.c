@@ -123,7 +123,8 @@ static loam_status read_options(convert_job *job, const loam_convert_options *o,
         for (int i = 0; i < 4; i++) known |= strcmp(o->recipe, recipes[i]) == 0;
         if (!known)
             return loam_fail(err, LOAM_ERR_ARGUMENT,
-                             "--recipe %s: mixed_2_6, mixed_3_4, mixed_3_6 or mixed_4_6", o->recipe);
+                             "--recipe %s: mixed_2_6, mixed_3_4, mixed_3_6 or mixed_4_6",
+                             o->recipe);
     }
     if (o->mode && strcmp(o->mode, "affine") != 0) {
         if (strcmp(o->mode, "mxfp4") == 0)
@@ -186,8 +187,7 @@ static loam_status check_destination(const char *src, const char *dst, int force
     if (!force)
         return loam_fail(err, LOAM_ERR_ARGUMENT, "%s: exists already: give another name or --force",
                          dst);
-    if (!S_ISDIR(sb.st_mode))
-        return loam_fail(err, LOAM_ERR_ARGUMENT, "%s: is not a folder", dst);
+    if (!S_ISDIR(sb.st_mode)) return loam_fail(err, LOAM_ERR_ARGUMENT, "%s: is not a folder", dst);
     if (stat(src, &src_sb) == 0 && src_sb.st_dev == sb.st_dev && src_sb.st_ino == sb.st_ino)
         return loam_fail(err, LOAM_ERR_ARGUMENT, "%s: source and destination are the same", dst);
     char *config = loam_path_join(dst, "config.json");

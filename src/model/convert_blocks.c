@@ -43,7 +43,9 @@ static size_t bytes_of_32(loam_dtype d) {
     }
 }
 
-size_t loam_convert_block_bytes(loam_dtype d, size_t n) { return n / 32 * bytes_of_32(d); }
+size_t loam_convert_block_bytes(loam_dtype d, size_t n) {
+    return n / 32 * bytes_of_32(d);
+}
 
 /* Halves of 16 bytes: 0 .. 15 low, 16 .. 31 high; `high` holds their fifth bits. */
 static void unpack_halves(const unsigned char *p, uint32_t high, uint8_t *q) {

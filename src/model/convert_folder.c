@@ -80,7 +80,8 @@ static loam_status read_triple(const folder_plan *p, const char *path, const loa
                                const loam_tensor *s, const loam_tensor *b, convert_quant *out,
                                loam_err *err) {
     const loam_json_value *own = loam_json_get(p->quantization, path);
-    const loam_json_value *from = loam_json_type_of(own) == LOAM_JSON_OBJECT ? own : p->quantization;
+    const loam_json_value *from =
+        loam_json_type_of(own) == LOAM_JSON_OBJECT ? own : p->quantization;
     const char *mode = loam_json_string(loam_json_get(from, "mode"), NULL);
     int64_t bits = 0, group = 0;
     loam_json_int(loam_json_get(from, "bits"), &bits);
@@ -154,9 +155,7 @@ static loam_status add_triple(folder_plan *p, const char *path, const loam_tenso
     it->src_biases = b;
     it->src_quant = q;
     it->cols = s->shape[s->rank - 1] * (uint64_t)q.group;
-    it->dtype = job->has_dtype                ? job->dtype
-                : q.mode == LOAM_QUANT_AFFINE ? s->dtype
-                                              : LOAM_BF16;
+    it->dtype = job->has_dtype ? job->dtype : q.mode == LOAM_QUANT_AFFINE ? s->dtype : LOAM_BF16;
     loam_tensor values = *w;
     values.shape[values.rank - 1] = it->cols;
     if (loam_convert_pick_quant(job, path, &values, p->n_layers, &it->quant)) {
@@ -176,8 +175,7 @@ static loam_status add_plain(folder_plan *p, const loam_tensor *t, loam_err *err
     const int is_float = loam_convert_is_float(t->dtype);
     char *path = module_path(t->name);
     convert_quant q;
-    const int quantize =
-        path && is_float && loam_convert_pick_quant(job, path, t, p->n_layers, &q);
+    const int quantize = path && is_float && loam_convert_pick_quant(job, path, t, p->n_layers, &q);
 
     convert_item *it = loam_convert_add_item(job, quantize ? path : t->name, t);
     free(path);

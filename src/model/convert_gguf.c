@@ -49,8 +49,7 @@ static loam_status get_int(const gguf_plan *p, const char *key, int64_t max, int
     const loam_json_value *v = get(p, key);
     *out = fallback;
     if (!v && fallback >= 0) return LOAM_OK;
-    if (!v)
-        return loam_fail(err, LOAM_ERR_FORMAT, "%s: no %s.%s", p->job->src, p->arch->gguf, key);
+    if (!v) return loam_fail(err, LOAM_ERR_FORMAT, "%s: no %s.%s", p->job->src, p->arch->gguf, key);
     if (loam_json_type_of(v) == LOAM_JSON_ARRAY)
         return loam_fail(err, LOAM_ERR_UNSUPPORTED, "%s: %s.%s differs from layer to layer",
                          p->job->src, p->arch->gguf, key);
@@ -68,8 +67,7 @@ static int64_t get_token(const gguf_plan *p, const char *key) {
 
 static loam_status find_architecture(gguf_plan *p, loam_err *err) {
     const char *name = loam_json_string(loam_json_get(p->kv, "general.architecture"), NULL);
-    if (!name)
-        return loam_fail(err, LOAM_ERR_FORMAT, "%s: no general.architecture", p->job->src);
+    if (!name) return loam_fail(err, LOAM_ERR_FORMAT, "%s: no general.architecture", p->job->src);
     for (size_t i = 0; i < sizeof ARCHITECTURES / sizeof *ARCHITECTURES; i++)
         if (strcmp(name, ARCHITECTURES[i].gguf) == 0) p->arch = &ARCHITECTURES[i];
     if (p->arch) return LOAM_OK;
@@ -113,12 +111,12 @@ static loam_status read_hyperparameters(gguf_plan *p, loam_err *err) {
 static int hf_name(const gguf_plan *p, const char *name, char *path, size_t size,
                    const char **part) {
     static const char *const names[][2] = {
-        {"attn_q", "self_attn.q_proj"},        {"attn_k", "self_attn.k_proj"},
-        {"attn_v", "self_attn.v_proj"},        {"attn_output", "self_attn.o_proj"},
-        {"attn_qkv", "self_attn.qkv_proj"},    {"attn_q_norm", "self_attn.q_norm"},
-        {"attn_k_norm", "self_attn.k_norm"},   {"ffn_gate", "mlp.gate_proj"},
-        {"ffn_up", "mlp.up_proj"},             {"ffn_down", "mlp.down_proj"},
-        {"attn_norm", "input_layernorm"},      {"ffn_norm", "post_attention_layernorm"},
+        {"attn_q", "self_attn.q_proj"},      {"attn_k", "self_attn.k_proj"},
+        {"attn_v", "self_attn.v_proj"},      {"attn_output", "self_attn.o_proj"},
+        {"attn_qkv", "self_attn.qkv_proj"},  {"attn_q_norm", "self_attn.q_norm"},
+        {"attn_k_norm", "self_attn.k_norm"}, {"ffn_gate", "mlp.gate_proj"},
+        {"ffn_up", "mlp.up_proj"},           {"ffn_down", "mlp.down_proj"},
+        {"attn_norm", "input_layernorm"},    {"ffn_norm", "post_attention_layernorm"},
     };
     const char *dot = strrchr(name, '.');
     if (!dot || (strcmp(dot, ".weight") != 0 && strcmp(dot, ".bias") != 0)) return 0;
@@ -210,7 +208,7 @@ static loam_status fail_shape(const gguf_plan *p, const loam_tensor *t, loam_err
 /* q and k of the llama architecture are put back in order. */
 static loam_status set_heads(const gguf_plan *p, const char *path, convert_item *it,
                              loam_err *err) {
-    const int64_t heads = strstr(path, ".q_proj") ? p->n_heads
+    const int64_t heads = strstr(path, ".q_proj")   ? p->n_heads
                           : strstr(path, ".k_proj") ? p->n_kv_heads
                                                     : 0;
     if (!p->arch->permuted || !heads) return LOAM_OK;
@@ -301,10 +299,14 @@ static loam_status check_complete(const gguf_plan *p, loam_err *err) {
     for (int64_t i = 0; i < p->n_layers; i++) {
         for (int k = 0; k < 12; k++) {
             const char *base = NULL;
-            if (k < 5) base = common[k];
-            else if (k < 9) base = p->arch->fused ? NULL : split[k - 5];
-            else if (k == 9) base = p->arch->fused ? "attn_qkv" : NULL;
-            else if (p->arch->head_norm) base = k == 10 ? "attn_q_norm" : "attn_k_norm";
+            if (k < 5)
+                base = common[k];
+            else if (k < 9)
+                base = p->arch->fused ? NULL : split[k - 5];
+            else if (k == 9)
+                base = p->arch->fused ? "attn_qkv" : NULL;
+            else if (p->arch->head_norm)
+                base = k == 10 ? "attn_q_norm" : "attn_k_norm";
             if (!base) continue;
             char name[64];
             snprintf(name, sizeof name, "blk.%lld.%s.weight", (long long)i, base);
@@ -347,8 +349,9 @@ static loam_status plan_tensors(gguf_plan *p, loam_err *err) {
         const char *part;
         if (t == dropped || strncmp(t->name, "rope_f", 6) == 0) continue; /* see put_rope */
         if (!hf_name(p, t->name, path, sizeof path, &part))
-            return loam_fail(err, LOAM_ERR_UNSUPPORTED, "%s: tensor %.80s has no place in a %s model",
-                             p->job->src, t->name, p->arch->model_type);
+            return loam_fail(err, LOAM_ERR_UNSUPPORTED,
+                             "%s: tensor %.80s has no place in a %s model", p->job->src, t->name,
+                             p->arch->model_type);
         if (t == head && p->tied) snprintf(path, sizeof path, "model.embed_tokens");
         if (strcmp(part, ".bias") == 0 && strstr(path, ".q_proj")) p->qkv_bias = 1;
         st = add_tensor(p, t, path, part, err);
@@ -384,8 +387,7 @@ static loam_status put_llama3(const gguf_plan *p, loam_pyjson *w, const loam_ten
     for (size_t i = 0; i < n; i++) factor = (double)x[i] > factor ? (double)x[i] : factor;
     const double low = 1, high = 4, old = 8192;
     for (size_t i = 0; i < n; i++) {
-        const double wave =
-            2 * 3.14159265358979323846 * pow(p->rope_base, (double)i / (double)n);
+        const double wave = 2 * 3.14159265358979323846 * pow(p->rope_base, (double)i / (double)n);
         const double s = (old / wave - low) / (high - low);
         double want = 1 / ((1 - s) / factor + s);
         if (wave < old / high) want = 1;
@@ -424,7 +426,8 @@ static loam_status put_rope(const gguf_plan *p, loam_pyjson *w, loam_err *err) {
     }
     if (type && strcmp(type, "none") != 0 && factor > 0) {
         if (strcmp(type, "linear") != 0 && strcmp(type, "yarn") != 0)
-            return loam_fail(err, LOAM_ERR_UNSUPPORTED, "%s: rope scaling %.40s", p->job->src, type);
+            return loam_fail(err, LOAM_ERR_UNSUPPORTED, "%s: rope scaling %.40s", p->job->src,
+                             type);
         loam_pyjson_open(w, "rope_scaling", '{');
         loam_pyjson_string(w, "type", type);
         loam_pyjson_float(w, "factor", (float)factor);
@@ -510,7 +513,8 @@ static loam_status plan_config(gguf_plan *p, loam_err *err) {
 /* Tokens that end a turn besides eos: the ones GGUF names, and those that the
  * chat formats of these families use. */
 static size_t find_ends(const gguf_plan *p, int64_t *ends, size_t max) {
-    static const char *const keys[] = {"tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"};
+    static const char *const keys[] = {"tokenizer.ggml.eot_token_id",
+                                       "tokenizer.ggml.eom_token_id"};
     size_t n = 0;
     if (p->eos >= 0) ends[n++] = p->eos;
     for (size_t k = 0; k < 2; k++) {

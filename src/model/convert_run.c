@@ -153,7 +153,8 @@ static loam_status make_row(const convert_item *it, uint64_t row, size_t k, piec
                                  p->scales + k * scales_bytes(it),
                                  p->biases + k * scales_bytes(it));
     else
-        loam_quantize_fp_row(p->row, cols, it->quant.mode, t, out, p->scales + k * scales_bytes(it));
+        loam_quantize_fp_row(p->row, cols, it->quant.mode, t, out,
+                             p->scales + k * scales_bytes(it));
     return LOAM_OK;
 }
 
@@ -230,8 +231,9 @@ static loam_status plan_outputs(convert_job *job, loam_shards *s, uint64_t *n_pa
         if (rank && it->src_scales) shape[rank - 1] = it->cols;
         if (it->action == CONVERT_COPY || it->action == CONVERT_CAST) {
             n++;
-            st = loam_shards_add(s, it->name, it->action == CONVERT_COPY ? it->src->dtype : it->dtype,
-                                 rank, shape, err);
+            st = loam_shards_add(s, it->name,
+                                 it->action == CONVERT_COPY ? it->src->dtype : it->dtype, rank,
+                                 shape, err);
             continue;
         }
         const int affine = it->quant.mode == LOAM_QUANT_AFFINE;
@@ -343,8 +345,9 @@ static loam_status write_files(convert_job *job, const char *folder, loam_err *e
     loam_status st = LOAM_OK;
     for (size_t i = 0; i < job->n_files && !st; i++) {
         char *path = loam_path_join(folder, job->files[i].name);
-        st = path ? loam_file_write(path, job->files[i].bytes.data, job->files[i].bytes.n, 0666, err)
-                  : loam_fail(err, LOAM_ERR_MEMORY, "%s: path", folder);
+        st = path
+                 ? loam_file_write(path, job->files[i].bytes.data, job->files[i].bytes.n, 0666, err)
+                 : loam_fail(err, LOAM_ERR_MEMORY, "%s: path", folder);
         free(path);
     }
     if (st || !job->from_folder) return st;

@@ -29,12 +29,14 @@ void loam_pyjson_close(loam_pyjson *w);
 void loam_pyjson_string(loam_pyjson *w, const char *key, const char *s);
 void loam_pyjson_text(loam_pyjson *w, const char *key, const char *s, size_t n);
 void loam_pyjson_int(loam_pyjson *w, const char *key, int64_t v);
-void loam_pyjson_float(loam_pyjson *w, const char *key, float v); /* shortest for a float, repr form */
+void loam_pyjson_float(loam_pyjson *w, const char *key,
+                       float v); /* shortest for a float, repr form */
 void loam_pyjson_bool(loam_pyjson *w, const char *key, int v);
 void loam_pyjson_null(loam_pyjson *w, const char *key);
 /* A parsed value, written anew; ensure_ascii as json.dumps takes it. */
 void loam_pyjson_value(loam_pyjson *w, const char *key, const loam_json_value *v, int ensure_ascii);
 /* The same with a key that may hold any text. */
-void loam_pyjson_key(loam_pyjson *w, const char *key, size_t n); /* then one of the above with key "" */
+void loam_pyjson_key(loam_pyjson *w, const char *key,
+                     size_t n); /* then one of the above with key "" */
 
 #endif
