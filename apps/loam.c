@@ -11,6 +11,7 @@ typedef struct command {
 } command;
 
 static const command COMMANDS[] = {
+    {"convert", loam_cmd_convert, "make an MLX model folder from GGUF or a model folder"},
     {NULL, NULL, NULL},
 };
 

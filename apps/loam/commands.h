@@ -2,4 +2,6 @@
 #ifndef LOAM_COMMANDS_H
 #define LOAM_COMMANDS_H
 
+int loam_cmd_convert(int argc, char **argv);
+
 #endif

@@ -75,8 +75,8 @@ int loam_cmd_convert(int argc, char **argv) {
     };
     loam_err err = {0};
     cli_progress *bar = a.quiet ? NULL : cli_progress_new("converting", 0, "B");
-    const loam_status st = loam_convert(rest.items[0], rest.items[1], &options,
-                                        bar ? show_progress : NULL, bar, &err);
+    const loam_status st =
+        loam_convert(rest.items[0], rest.items[1], &options, bar ? show_progress : NULL, bar, &err);
     cli_progress_end(bar);
     if (st) cli_die(&err);
     printf("%s\n", rest.items[1]);
