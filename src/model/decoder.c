@@ -115,7 +115,8 @@ static loam_status bind_one_layer(const binder *b, loam_layer *l) {
 static loam_status bind_head(loam_decoder *d, binder *b) {
     char name[MAX_PATH];
     snprintf(name, sizeof name, "%s.weight", b->names->head);
-    if (d->config.tied == 1 || !loam_weights_find(b->w, name)) {
+    if ((d->config.tied == 1 && !d->config.family->head_by_tensor) ||
+        !loam_weights_find(b->w, name)) {
         d->head = d->embed;
         d->config.tied = 1;
         return LOAM_OK;

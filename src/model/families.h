@@ -57,6 +57,7 @@ typedef struct loam_family {
     loam_activation activation;
     loam_bias_key qkv_bias, o_bias, ffn_bias;
     int head_bias;
+    int head_by_tensor;  /* a head in the file counts even when tie_word_embeddings is true */
     const char *eps_key; /* NULL: rms_norm_eps */
     double eps;          /* default; 0: the config must say */
     double theta;        /* default rope base; 0: 10000 */
