@@ -1,0 +1,229 @@
+/* avx2.h - what the AVX2 + FMA + F16C files share: loads, transposes, exp, the f32 tile. */
+#ifndef LOAM_AVX2_H
+#define LOAM_AVX2_H
+
+#include "kernels.h"
+#include "math_poly.h"
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+
+#define LOAM_INLINE static inline __attribute__((always_inline))
+
+/* Memory is never assumed aligned; these hide the casts. */
+LOAM_INLINE __m256i load256(const void *p) {
+    return _mm256_loadu_si256((const __m256i *)p);
+}
+LOAM_INLINE __m128i load128(const void *p) {
+    return _mm_loadu_si128((const __m128i *)p);
+}
+LOAM_INLINE void store256(void *p, __m256i v) {
+    _mm256_storeu_si256((__m256i *)p, v);
+}
+
+/* Lanes 0 .. n - 1 of eight, n <= 8. */
+LOAM_INLINE __m256i lane_mask(size_t n) {
+    const __m256i index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), index);
+}
+LOAM_INLINE __m256 load_part(const float *x, size_t n) {
+    return _mm256_maskload_ps(x, lane_mask(n));
+}
+LOAM_INLINE void store_part(float *y, size_t n, __m256 v) {
+    if (n >= 8)
+        _mm256_storeu_ps(y, v);
+    else
+        _mm256_maskstore_ps(y, lane_mask(n), v);
+}
+
+/* Eight scalars of type e at p + i of them, as f32. */
+LOAM_INLINE __m256 load_scalars(loam_element e, const unsigned char *p, size_t i) {
+    switch (e) {
+    case LOAM_ELEMENT_F16: return _mm256_cvtph_ps(load128(p + 2 * i));
+    case LOAM_ELEMENT_BF16:
+        return _mm256_castsi256_ps(
+            _mm256_slli_epi32(_mm256_cvtepu16_epi32(load128(p + 2 * i)), 16));
+    default: return _mm256_loadu_ps((const float *)(const void *)(p + 4 * i));
+    }
+}
+
+/* The same, of them only n < 8 are there. */
+static inline __m256 load_scalars_part(loam_element e, const unsigned char *p, size_t i, size_t n) {
+    unsigned char some[32] = {0};
+    const size_t size = e == LOAM_ELEMENT_F32 ? 4 : 2;
+    memcpy(some, p + size * i, size * n);
+    return load_scalars(e, some, 0);
+}
+
+/* Rows to columns: out[j] lane i = in[i] lane j. */
+LOAM_INLINE void transpose8(__m256 r[8]) {
+    const __m256 a0 = _mm256_unpacklo_ps(r[0], r[1]), a1 = _mm256_unpackhi_ps(r[0], r[1]);
+    const __m256 a2 = _mm256_unpacklo_ps(r[2], r[3]), a3 = _mm256_unpackhi_ps(r[2], r[3]);
+    const __m256 a4 = _mm256_unpacklo_ps(r[4], r[5]), a5 = _mm256_unpackhi_ps(r[4], r[5]);
+    const __m256 a6 = _mm256_unpacklo_ps(r[6], r[7]), a7 = _mm256_unpackhi_ps(r[6], r[7]);
+    const __m256 b0 = _mm256_shuffle_ps(a0, a2, 0x44), b1 = _mm256_shuffle_ps(a0, a2, 0xee);
+    const __m256 b2 = _mm256_shuffle_ps(a1, a3, 0x44), b3 = _mm256_shuffle_ps(a1, a3, 0xee);
+    const __m256 b4 = _mm256_shuffle_ps(a4, a6, 0x44), b5 = _mm256_shuffle_ps(a4, a6, 0xee);
+    const __m256 b6 = _mm256_shuffle_ps(a5, a7, 0x44), b7 = _mm256_shuffle_ps(a5, a7, 0xee);
+    r[0] = _mm256_permute2f128_ps(b0, b4, 0x20);
+    r[1] = _mm256_permute2f128_ps(b1, b5, 0x20);
+    r[2] = _mm256_permute2f128_ps(b2, b6, 0x20);
+    r[3] = _mm256_permute2f128_ps(b3, b7, 0x20);
+    r[4] = _mm256_permute2f128_ps(b0, b4, 0x31);
+    r[5] = _mm256_permute2f128_ps(b1, b5, 0x31);
+    r[6] = _mm256_permute2f128_ps(b2, b6, 0x31);
+    r[7] = _mm256_permute2f128_ps(b3, b7, 0x31);
+}
+
+/* The end of a sum over sixteen lanes: 8 apart, 4, 2, 1. */
+LOAM_INLINE float sum_tree(__m256 low, __m256 high) {
+    const __m256 s = _mm256_add_ps(low, high);
+    __m128 t = _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
+    t = _mm_add_ps(t, _mm_movehl_ps(t, t));
+    return _mm_cvtss_f32(_mm_add_ss(t, _mm_movehdup_ps(t)));
+}
+
+LOAM_INLINE __m256 exp8(__m256 x) {
+    const __m256 lo = _mm256_set1_ps(LOAM_EXP_MIN), hi = _mm256_set1_ps(LOAM_EXP_MAX);
+    /* the second operand is what min and max return for a NaN: it stays */
+    const __m256 in = _mm256_max_ps(lo, _mm256_min_ps(hi, x));
+    const __m256i n = _mm256_cvtps_epi32(_mm256_mul_ps(in, _mm256_set1_ps(LOAM_LOG2E)));
+    const __m256 nf = _mm256_cvtepi32_ps(n);
+    __m256 r = _mm256_fmadd_ps(nf, _mm256_set1_ps(-LOAM_LN2_HI), in);
+    r = _mm256_fmadd_ps(nf, _mm256_set1_ps(-(LOAM_LN2_LO)), r);
+    __m256 p = _mm256_set1_ps(LOAM_EXP_4);
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(LOAM_EXP_3));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(LOAM_EXP_2));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(LOAM_EXP_1));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(LOAM_EXP_0));
+    p = _mm256_fmadd_ps(_mm256_mul_ps(r, r), p, r);
+    p = _mm256_add_ps(p, _mm256_set1_ps(1.0f));
+    const __m256i half = _mm256_srai_epi32(n, 1), rest = _mm256_sub_epi32(n, half);
+    const __m256i bias = _mm256_set1_epi32(127);
+    p = _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, bias), 23)));
+    p = _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(rest, bias), 23)));
+    p = _mm256_andnot_ps(_mm256_cmp_ps(x, lo, _CMP_LT_OQ), p);
+    return _mm256_blendv_ps(p, _mm256_set1_ps(__builtin_inff()), _mm256_cmp_ps(x, hi, _CMP_GT_OQ));
+}
+
+LOAM_INLINE __m256 tanh8(__m256 x) {
+    const __m256 sign = _mm256_set1_ps(-0.0f), one = _mm256_set1_ps(1.0f);
+    const __m256 a = _mm256_andnot_ps(sign, x), z = _mm256_mul_ps(x, x);
+    __m256 p = _mm256_set1_ps(LOAM_TANH_4);
+    p = _mm256_fmadd_ps(p, z, _mm256_set1_ps(LOAM_TANH_3));
+    p = _mm256_fmadd_ps(p, z, _mm256_set1_ps(LOAM_TANH_2));
+    p = _mm256_fmadd_ps(p, z, _mm256_set1_ps(LOAM_TANH_1));
+    p = _mm256_fmadd_ps(p, z, _mm256_set1_ps(LOAM_TANH_0));
+    const __m256 small = _mm256_fmadd_ps(_mm256_mul_ps(x, z), p, x);
+    const __m256 e = _mm256_add_ps(exp8(_mm256_mul_ps(_mm256_set1_ps(2.0f), a)), one);
+    const __m256 large = _mm256_sub_ps(one, _mm256_div_ps(_mm256_set1_ps(2.0f), e));
+    const __m256 is_small = _mm256_cmp_ps(a, _mm256_set1_ps(LOAM_TANH_SPLIT), _CMP_LT_OQ);
+    return _mm256_blendv_ps(_mm256_or_ps(large, _mm256_and_ps(sign, x)), small, is_small);
+}
+
+/* Each file of the family puts its entries. */
+void loam_avx2_use_float(loam_kernels *k);
+void loam_avx2_use_integer(loam_kernels *k);
+void loam_avx2_use_math(loam_kernels *k);
+void loam_avx2_use_attention(loam_kernels *k);
+
+/* One position i_m of `a` (avx2_vector.c), for integer_product. */
+void loam_avx2_vector(const loam_matrix *w, size_t row0, size_t n_rows, const loam_acts *a,
+                      size_t i_m, float *y, void *scratch);
+/* Scales or biases of eight rows, transposed: out[(g - g0) * stride + row], n groups. */
+void loam_avx2_scales8(const loam_matrix *w, const unsigned char *base, const size_t rows[8],
+                       size_t g0, size_t n, float *out, size_t stride);
+
+/* y[i][0 .. 15] (+)= sum over k ascending of x[i][k] * b[k][0 .. 15], one fma each, for up to
+ * six rows i.  `begin` starts from 0, else from y.  b rows are b_stride apart. */
+typedef struct avx2_tile {
+    const float *x;
+    size_t x_stride;
+    const float *b;
+    size_t b_stride, n_k;
+    float *y;
+    size_t y_stride;
+    int begin;
+} avx2_tile;
+
+enum { AVX2_TILE_ROWS = 6, AVX2_TILE_COLS = 16 };
+
+/* m rows (1 .. 6) and all sixteen columns of y. */
+void loam_avx2_tile(const avx2_tile *t, size_t m);
+
+/* Transpose rows of any element type into the tile's b: out[k * 16 + r], r < 16, for
+ * columns k0 .. k0 + n of rows row0 ..; the rows from n_rows on repeat the last one.
+ * `buffer` holds 16 * (n + 8) floats.  Dense rows are row_bytes apart. */
+void loam_avx2_pack(const loam_matrix *w, const unsigned char *data, size_t row_bytes, size_t row0,
+                    size_t n_rows, size_t k0, size_t n, float *out, float *buffer);
+
+LOAM_INLINE __m256i interleave4(__m128i a, __m128i b, __m128i c, __m128i d) {
+    const __m128i ab = _mm_unpacklo_epi8(a, b), cd = _mm_unpacklo_epi8(c, d);
+    return _mm256_set_m128i(_mm_unpackhi_epi16(ab, cd), _mm_unpacklo_epi16(ab, cd));
+}
+
+/* Elements that straddle bytes: bring the two bytes of each into a 16-bit lane, multiply so
+ * that the element's top bit is bit 15, shift down.  Each half of the register makes sixteen
+ * elements, from its byte `at` on; vector 0 makes elements 0 - 7 of each half, 1 the rest. */
+#define PICK(bits, e, at)                                                                          \
+    (at) + (e) * (bits) / 8, ((e) * (bits) % 8 + (bits) > 8 ? (at) + (e) * (bits) / 8 + 1 : 0x80)
+#define PICK8(bits, e, at)                                                                         \
+    PICK(bits, e, at), PICK(bits, (e) + 1, at), PICK(bits, (e) + 2, at), PICK(bits, (e) + 3, at),  \
+        PICK(bits, (e) + 4, at), PICK(bits, (e) + 5, at), PICK(bits, (e) + 6, at),                 \
+        PICK(bits, (e) + 7, at)
+#define PICKS(bits, low, high)                                                                     \
+    {                                                                                              \
+        {PICK8(bits, 0, low), PICK8(bits, 0, high)}, {                                             \
+            PICK8(bits, 8, low), PICK8(bits, 8, high)                                              \
+        }                                                                                          \
+    }
+#define LIFT(bits, e) 1 << (16 - (e) * (bits) % 8 - (bits))
+/* eight elements are a whole number of bytes: the factors repeat */
+#define LIFTS(bits)                                                                                \
+    {                                                                                              \
+        LIFT(bits, 0), LIFT(bits, 1), LIFT(bits, 2), LIFT(bits, 3), LIFT(bits, 4), LIFT(bits, 5),  \
+            LIFT(bits, 6), LIFT(bits, 7)                                                           \
+    }
+
+LOAM_INLINE __m256i unpack_straddling(__m256i v, int bits, const unsigned char pick[2][32],
+                                      const uint16_t lift[8]) {
+    const __m256i factor = _mm256_broadcastsi128_si256(load128(lift));
+    const __m256i a = _mm256_mullo_epi16(_mm256_shuffle_epi8(v, load256(pick[0])), factor);
+    const __m256i b = _mm256_mullo_epi16(_mm256_shuffle_epi8(v, load256(pick[1])), factor);
+    return _mm256_packus_epi16(_mm256_srli_epi16(a, 16 - bits), _mm256_srli_epi16(b, 16 - bits));
+}
+
+/* 32 elements of an affine bit stream (32 * bits / 8 bytes, no more are read). */
+LOAM_INLINE __m256i unpack32(const unsigned char *p, int bits) {
+    static const unsigned char pick3[2][32] = PICKS(3, 0, 6), pick5[2][32] = PICKS(5, 0, 6);
+    static const unsigned char pick6[2][32] = PICKS(6, 0, 4);
+    static const uint16_t lift3[] = LIFTS(3), lift5[] = LIFTS(5), lift6[] = LIFTS(6);
+
+    switch (bits) {
+    case 2: {
+        const __m128i v = _mm_loadl_epi64((const __m128i *)(const void *)p);
+        const __m128i mask = _mm_set1_epi8(3);
+        return interleave4(_mm_and_si128(v, mask), _mm_and_si128(_mm_srli_epi16(v, 2), mask),
+                           _mm_and_si128(_mm_srli_epi16(v, 4), mask),
+                           _mm_and_si128(_mm_srli_epi16(v, 6), mask));
+    }
+    case 3: {
+        uint32_t tail;
+        memcpy(&tail, p + 8, 4);
+        const __m128i v =
+            _mm_insert_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p), (int)tail, 2);
+        return unpack_straddling(_mm256_broadcastsi128_si256(v), 3, pick3, lift3);
+    }
+    case 4: {
+        const __m128i v = load128(p), mask = _mm_set1_epi8(15);
+        const __m128i lo = _mm_and_si128(v, mask), hi = _mm_and_si128(_mm_srli_epi16(v, 4), mask);
+        return _mm256_set_m128i(_mm_unpackhi_epi8(lo, hi), _mm_unpacklo_epi8(lo, hi));
+    }
+    case 5: return unpack_straddling(_mm256_set_m128i(load128(p + 4), load128(p)), 5, pick5, lift5);
+    case 6: return unpack_straddling(_mm256_set_m128i(load128(p + 8), load128(p)), 6, pick6, lift6);
+    default: return load256(p);
+    }
+}
+
+#endif
+#endif

@@ -1,0 +1,250 @@
+/* avx2_float.c - f32 products: a 6 x 16 tile over panels packed from the weights.
+ *
+ * Lanes hold outputs, k runs upwards with one fma each, so blocking changes nothing: a tile
+ * that stops at a block of k writes its sums to y and the next block goes on from there.
+ *
+ *     weights [16 rows][256 k]  --convert, transpose-->  panel [256 k][16 rows]   16 KB, L1
+ *     y tile [6 positions][16 rows] += x [6][256] broadcast * panel               12 registers
+ *
+ * Four panels (64 rows) are packed at a time, so that six rows of x stay in L1 for four tiles.
+ */
+#include "avx2.h"
+
+#if defined(__AVX2__)
+
+enum { BLOCK_K = 256, PANELS = 4, PANEL_ROWS = 16 };
+
+#define DEFINE_TILE(M)                                                                             \
+    static void tile_##M(const avx2_tile *t) {                                                     \
+        __m256 lo[M], hi[M];                                                                       \
+        const float *x[M], *b = t->b;                                                              \
+        _Pragma("GCC unroll 6") for (size_t i = 0; i < M; i++) {                                   \
+            x[i] = t->x + i * t->x_stride;                                                         \
+            float *y = t->y + i * t->y_stride;                                                     \
+            lo[i] = t->begin ? _mm256_setzero_ps() : _mm256_loadu_ps(y);                           \
+            hi[i] = t->begin ? _mm256_setzero_ps() : _mm256_loadu_ps(y + 8);                       \
+        }                                                                                          \
+        for (size_t k = 0; k < t->n_k; k++, b += t->b_stride) {                                    \
+            const __m256 b0 = _mm256_loadu_ps(b), b1 = _mm256_loadu_ps(b + 8);                     \
+            _Pragma("GCC unroll 6") for (size_t i = 0; i < M; i++) {                               \
+                const __m256 xi = _mm256_broadcast_ss(x[i] + k);                                   \
+                lo[i] = _mm256_fmadd_ps(b0, xi, lo[i]);                                            \
+                hi[i] = _mm256_fmadd_ps(b1, xi, hi[i]);                                            \
+            }                                                                                      \
+        }                                                                                          \
+        _Pragma("GCC unroll 6") for (size_t i = 0; i < M; i++) {                                   \
+            float *y = t->y + i * t->y_stride;                                                     \
+            _mm256_storeu_ps(y, lo[i]);                                                            \
+            _mm256_storeu_ps(y + 8, hi[i]);                                                        \
+        }                                                                                          \
+    }
+
+DEFINE_TILE(1)
+DEFINE_TILE(2)
+DEFINE_TILE(3)
+DEFINE_TILE(4)
+DEFINE_TILE(5)
+DEFINE_TILE(6)
+
+void loam_avx2_tile(const avx2_tile *t, size_t m) {
+    static void (*const tiles[])(const avx2_tile *t) = {tile_1, tile_2, tile_3,
+                                                        tile_4, tile_5, tile_6};
+    tiles[m - 1](t);
+}
+
+/* One position, four panels at once: eight sums hide the latency of the fma. */
+static void tile_vector(const float *x, const float *panels, size_t panel_floats, size_t n_k,
+                        float *y, int begin) {
+    __m256 acc[2 * PANELS];
+
+#pragma GCC unroll 8
+    for (size_t i = 0; i < 2 * PANELS; i++)
+        acc[i] = begin ? _mm256_setzero_ps() : _mm256_loadu_ps(y + 8 * i);
+    for (size_t k = 0; k < n_k; k++) {
+        const __m256 xk = _mm256_broadcast_ss(x + k);
+        const float *b = panels + k * PANEL_ROWS;
+#pragma GCC unroll 8
+        for (size_t i = 0; i < 2 * PANELS; i++)
+            acc[i] =
+                _mm256_fmadd_ps(_mm256_loadu_ps(b + i / 2 * panel_floats + i % 2 * 8), xk, acc[i]);
+    }
+#pragma GCC unroll 8
+    for (size_t i = 0; i < 2 * PANELS; i++) _mm256_storeu_ps(y + 8 * i, acc[i]);
+}
+
+static void dense_to_f32(loam_element e, const unsigned char *p, size_t n, float *out) {
+    size_t k = 0;
+    for (; k + 8 <= n; k += 8) _mm256_storeu_ps(out + k, load_scalars(e, p, k));
+    if (k < n) store_part(out + k, n - k, load_scalars_part(e, p, k, n - k));
+}
+
+LOAM_INLINE float scalar(loam_element e, const unsigned char *p, size_t i) {
+    if (e == LOAM_ELEMENT_F32) return loam_read_f32(p + 4 * i);
+    const uint16_t h = loam_read_u16(p + 2 * i);
+    return e == LOAM_ELEMENT_BF16 ? loam_bf16_to_f32(h) : _cvtsh_ss(h);
+}
+
+LOAM_INLINE void affine_to_f32_bits(const loam_matrix *w, size_t row, size_t k0, size_t n, int bits,
+                                    float *out) {
+    const size_t group = (size_t)w->group,
+                 at = row * (w->cols / group) * loam_element_bytes(w->scale);
+    const unsigned char *data = w->data + row * loam_matrix_row_bytes(w) + k0 / 8 * (size_t)bits;
+
+    for (size_t k = 0; k < n; k += 32, data += 4 * bits) {
+        const size_t g = (k0 + k) / group;
+        const __m256 scale = _mm256_set1_ps(scalar(w->scale, w->scales + at, g));
+        const __m256 bias = _mm256_set1_ps(scalar(w->scale, w->biases + at, g));
+        unsigned char q[32];
+        store256(q, unpack32(data, bits));
+#pragma GCC unroll 4
+        for (size_t i = 0; i < 32; i += 8) {
+            const __m128i q8 = _mm_loadl_epi64((const __m128i *)(const void *)(q + i));
+            const __m256 f = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(q8));
+            _mm256_storeu_ps(out + k + i, _mm256_add_ps(_mm256_mul_ps(scale, f), bias));
+        }
+    }
+}
+
+/* Columns k0 .. k0 + n of a row; for affine both are multiples of 32. */
+static void affine_to_f32(const loam_matrix *w, size_t row, size_t k0, size_t n, float *out) {
+    switch (w->bits) {
+    case 2: affine_to_f32_bits(w, row, k0, n, 2, out); return;
+    case 3: affine_to_f32_bits(w, row, k0, n, 3, out); return;
+    case 4: affine_to_f32_bits(w, row, k0, n, 4, out); return;
+    case 5: affine_to_f32_bits(w, row, k0, n, 5, out); return;
+    case 6: affine_to_f32_bits(w, row, k0, n, 6, out); return;
+    default: affine_to_f32_bits(w, row, k0, n, 8, out); return;
+    }
+}
+
+static void row_to_f32_avx2(const loam_matrix *w, size_t row, float *out) {
+    if (w->element == LOAM_ELEMENT_AFFINE)
+        affine_to_f32(w, row, 0, w->cols, out);
+    else
+        dense_to_f32(w->element, w->data + row * loam_matrix_row_bytes(w), w->cols, out);
+}
+
+void loam_avx2_pack(const loam_matrix *w, const unsigned char *data, size_t row_bytes, size_t row0,
+                    size_t n_rows, size_t k0, size_t n, float *out, float *buffer) {
+    const float *rows[PANEL_ROWS];
+    const size_t padded = (n + 7) / 8 * 8;
+    const int direct = w->element == LOAM_ELEMENT_F32 && n % 8 == 0;
+
+    for (size_t r = 0; r < PANEL_ROWS; r++) {
+        if (r >= n_rows) {
+            rows[r] = rows[n_rows - 1];
+            continue;
+        }
+        const unsigned char *p = data + (row0 + r) * row_bytes;
+        float *to = buffer + r * padded;
+        if (w->element == LOAM_ELEMENT_AFFINE)
+            affine_to_f32(w, row0 + r, k0, n, to);
+        else if (!direct)
+            dense_to_f32(w->element, p + k0 * loam_element_bytes(w->element), n, to);
+        rows[r] = direct ? (const float *)(const void *)(p + 4 * k0) : to;
+    }
+    for (size_t k = 0; k < n; k += 8) {
+        const size_t left = n - k < 8 ? n - k : 8;
+        for (size_t half = 0; half < 2; half++) {
+            __m256 t[8];
+#pragma GCC unroll 8
+            for (size_t r = 0; r < 8; r++) t[r] = _mm256_loadu_ps(rows[8 * half + r] + k);
+            transpose8(t);
+            if (left == 8) {
+#pragma GCC unroll 8
+                for (size_t i = 0; i < 8; i++)
+                    _mm256_storeu_ps(out + (k + i) * PANEL_ROWS + 8 * half, t[i]);
+            } else {
+                for (size_t i = 0; i < left; i++)
+                    _mm256_storeu_ps(out + (k + i) * PANEL_ROWS + 8 * half, t[i]);
+            }
+        }
+    }
+}
+
+typedef struct panel_block {
+    const float *panels; /* [n_panels][BLOCK_K][16] */
+    size_t n_rows, n_k;
+    const float *x; /* at the block's first k */
+    size_t x_stride, m;
+    float *y;
+    size_t y_stride;
+    int begin;
+} panel_block;
+
+/* A panel with fewer than sixteen rows of its own goes through a copy of its part of y. */
+static void tile_edge(const panel_block *p, avx2_tile t, size_t m, size_t rows) {
+    float y[AVX2_TILE_ROWS][PANEL_ROWS] = {{0}}, *to = t.y;
+    for (size_t i = 0; i < m && !p->begin; i++)
+        memcpy(y[i], to + i * t.y_stride, rows * sizeof(float));
+    t.y = y[0];
+    t.y_stride = PANEL_ROWS;
+    loam_avx2_tile(&t, m);
+    for (size_t i = 0; i < m; i++) memcpy(to + i * p->y_stride, y[i], rows * sizeof(float));
+}
+
+static void multiply_block(const panel_block *p) {
+    if (p->m == 1 && p->n_rows == PANELS * PANEL_ROWS) {
+        tile_vector(p->x, p->panels, BLOCK_K * PANEL_ROWS, p->n_k, p->y, p->begin);
+        return;
+    }
+    for (size_t i = 0; i < p->m; i += AVX2_TILE_ROWS) {
+        const size_t m = p->m - i < AVX2_TILE_ROWS ? p->m - i : AVX2_TILE_ROWS;
+        for (size_t r = 0; r < p->n_rows; r += PANEL_ROWS) {
+            const size_t rows = p->n_rows - r;
+            const avx2_tile t = {.x = p->x + i * p->x_stride,
+                                 .x_stride = p->x_stride,
+                                 .b = p->panels + r * BLOCK_K,
+                                 .b_stride = PANEL_ROWS,
+                                 .n_k = p->n_k,
+                                 .y = p->y + i * p->y_stride + r,
+                                 .y_stride = p->y_stride,
+                                 .begin = p->begin};
+            if (rows >= PANEL_ROWS)
+                loam_avx2_tile(&t, m);
+            else
+                tile_edge(p, t, m, rows);
+        }
+    }
+}
+
+static void float_product_avx2(const loam_matrix *w, size_t row0, size_t n_rows, const float *x,
+                               size_t x_stride, size_t m, float *y, size_t y_stride,
+                               void *scratch) {
+    float *panels = scratch, *buffer = panels + PANELS * PANEL_ROWS * BLOCK_K;
+    const size_t row_bytes = loam_matrix_row_bytes(w);
+
+    if (m == 0) return;
+    if (w->cols == 0) {
+        for (size_t i = 0; i < m; i++) memset(y + i * y_stride, 0, n_rows * sizeof *y);
+        return;
+    }
+    for (size_t r = 0; r < n_rows; r += PANELS * PANEL_ROWS) {
+        const size_t left = n_rows - r;
+        const size_t rows = left < PANELS * PANEL_ROWS ? left : PANELS * PANEL_ROWS;
+        for (size_t k = 0; k < w->cols; k += BLOCK_K) {
+            const size_t n = w->cols - k < BLOCK_K ? w->cols - k : BLOCK_K;
+            for (size_t i = 0; i < rows; i += PANEL_ROWS)
+                loam_avx2_pack(w, w->data, row_bytes, row0 + r + i,
+                               rows - i < PANEL_ROWS ? rows - i : PANEL_ROWS, k, n,
+                               panels + i * BLOCK_K, buffer);
+            const panel_block block = {.panels = panels,
+                                       .n_rows = rows,
+                                       .n_k = n,
+                                       .x = x + k,
+                                       .x_stride = x_stride,
+                                       .m = m,
+                                       .y = y + r,
+                                       .y_stride = y_stride,
+                                       .begin = k == 0};
+            multiply_block(&block);
+        }
+    }
+}
+
+void loam_avx2_use_float(loam_kernels *k) {
+    k->float_product = float_product_avx2;
+    k->row_to_f32 = row_to_f32_avx2;
+}
+
+#endif

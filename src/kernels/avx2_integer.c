@@ -1,0 +1,339 @@
+/* avx2_integer.c - affine weights times int8 activations by vpmaddubsw.
+ *
+ * The instruction adds two products u8 * s8 into 16 bits.  With q <= 15 a pair is at most
+ * 3,810 and eight pairs fit before they are widened; 5 bits: four (31,496), 6 bits: two
+ * (32,004).  8-bit q becomes q - 128, whose sign moves onto x: |w| * sign(x, w), a pair at
+ * most 32,512; the missing 128 * sum(x) of the group is added as an integer.
+ *
+ * Many positions: 16 rows are unpacked into a panel of bytes, so that lanes hold rows and the
+ * sums need no shuffle.  A tile is 16 rows x 4 positions:
+ *
+ *     panel [k/4][16 rows][4 k] bytes     x [position][k] bytes, four k broadcast
+ *     vpmaddubsw: 8 rows x (k0 k1 | k2 k3) in 16-bit lanes;  vpmaddwd with ones joins the pair
+ *
+ * Few positions: avx2_vector.c works on the bit stream directly.
+ */
+#include "avx2.h"
+
+#if defined(__AVX2__)
+
+enum { TILE_ROWS = 16, TILE_COLS = 4, PANEL_BYTES = 192 << 10, ROWS_MAX = 64, VECTOR_MAX = 4 };
+
+typedef struct panel {
+    const loam_matrix *w;
+    unsigned char *q;       /* [n_tiles][cols / 4][16][4] */
+    float *scales, *biases; /* [n_tiles][n_groups][16] */
+    int32_t *sums;          /* 8 bits: [n_groups][4], 128 * sum of x^ of the tile's positions */
+    size_t n_groups;
+} panel;
+
+LOAM_INLINE void transpose8_bytes(__m256i r[8]) {
+    __m256 t[8];
+#pragma GCC unroll 8
+    for (size_t i = 0; i < 8; i++) t[i] = _mm256_castsi256_ps(r[i]);
+    transpose8(t);
+#pragma GCC unroll 8
+    for (size_t i = 0; i < 8; i++) r[i] = _mm256_castps_si256(t[i]);
+}
+
+/* Eight rows into lanes 8 * half .. of a tile's panel. */
+LOAM_INLINE void unpack_rows(const loam_matrix *w, const unsigned char *const row[8], int bits,
+                             unsigned char *out) {
+    const __m256i flip = _mm256_set1_epi8((char)(bits == 8 ? 0x80 : 0));
+    for (size_t k = 0; k < w->cols; k += 32, out += 8 * 64) {
+        __m256i r[8];
+#pragma GCC unroll 8
+        for (size_t i = 0; i < 8; i++)
+            r[i] = _mm256_xor_si256(unpack32(row[i] + k / 8 * (size_t)bits, bits), flip);
+        transpose8_bytes(r);
+#pragma GCC unroll 8
+        for (size_t i = 0; i < 8; i++) store256(out + 64 * i, r[i]);
+    }
+}
+
+static void unpack_half(const loam_matrix *w, const unsigned char *const row[8],
+                        unsigned char *out) {
+    switch (w->bits) {
+    case 2: unpack_rows(w, row, 2, out); return;
+    case 3: unpack_rows(w, row, 3, out); return;
+    case 4: unpack_rows(w, row, 4, out); return;
+    case 5: unpack_rows(w, row, 5, out); return;
+    case 6: unpack_rows(w, row, 6, out); return;
+    default: unpack_rows(w, row, 8, out); return;
+    }
+}
+
+/* Scales (or biases) of eight rows: out[g * stride + row]. */
+void loam_avx2_scales8(const loam_matrix *w, const unsigned char *base, const size_t rows[8],
+                       size_t g0, size_t n, float *out, size_t stride) {
+    const size_t n_groups = w->cols / (size_t)w->group, size = loam_element_bytes(w->scale);
+
+    for (size_t g = g0; g < g0 + n; g += 8) {
+        const size_t left = g0 + n - g;
+        __m256 t[8];
+#pragma GCC unroll 8
+        for (size_t i = 0; i < 8; i++) {
+            const unsigned char *p = base + rows[i] * n_groups * size;
+            t[i] =
+                left >= 8 ? load_scalars(w->scale, p, g) : load_scalars_part(w->scale, p, g, left);
+        }
+        transpose8(t);
+        for (size_t i = 0; i < 8 && i < left; i++)
+            _mm256_storeu_ps(out + (g - g0 + i) * stride, t[i]);
+    }
+}
+
+/* Sixteen rows from `row0`; rows beyond n_rows repeat the last. */
+static void fill_panel(const panel *p, size_t tile, size_t row0, size_t n_rows) {
+    const loam_matrix *w = p->w;
+    const size_t row_bytes = loam_matrix_row_bytes(w), at = tile * p->n_groups * TILE_ROWS;
+
+    for (size_t half = 0; half < 2; half++) {
+        const unsigned char *row[8];
+        size_t rows[8];
+        for (size_t i = 0; i < 8; i++) {
+            const size_t r = 8 * half + i;
+            rows[i] = row0 + (r < n_rows ? r : n_rows - 1);
+            row[i] = w->data + rows[i] * row_bytes;
+        }
+        unpack_half(w, row, p->q + tile * TILE_ROWS * w->cols + 32 * half);
+        loam_avx2_scales8(w, w->scales, rows, 0, p->n_groups, p->scales + at + 8 * half, TILE_ROWS);
+        loam_avx2_scales8(w, w->biases, rows, 0, p->n_groups, p->biases + at + 8 * half, TILE_ROWS);
+    }
+}
+
+typedef struct tile_args {
+    const unsigned char *q;       /* of this tile of the panel */
+    const float *scales, *biases; /* [n_groups][16] */
+    const int32_t *sums;
+    size_t n_groups, group;
+    const int8_t *x[TILE_COLS];
+    const float *d[TILE_COLS], *s[TILE_COLS];
+} tile_args;
+
+#define FOR_COLS _Pragma("GCC unroll 4") for (size_t c = 0; c < TILE_COLS; c++)
+
+LOAM_INLINE __m256i broadcast4(const int8_t *x) {
+    int32_t v;
+    memcpy(&v, x, 4);
+    return _mm256_set1_epi32(v);
+}
+
+/* 32 columns, `pairs` steps of four k before 16-bit sums are widened. */
+LOAM_INLINE void sum_narrow(const unsigned char *q, const int8_t *const x[TILE_COLS], size_t k,
+                            int pairs, __m256i lo[TILE_COLS], __m256i hi[TILE_COLS]) {
+    const __m256i ones = _mm256_set1_epi16(1);
+    for (int part = 0; part < 8 / pairs; part++) {
+        __m256i a[TILE_COLS], b[TILE_COLS];
+        FOR_COLS a[c] = b[c] = _mm256_setzero_si256();
+#pragma GCC unroll 8
+        for (int i = 0; i < pairs; i++, k += 4, q += 64) {
+            const __m256i q0 = load256(q), q1 = load256(q + 32);
+            FOR_COLS {
+                const __m256i xc = broadcast4(x[c] + k);
+                a[c] = _mm256_add_epi16(a[c], _mm256_maddubs_epi16(q0, xc));
+                b[c] = _mm256_add_epi16(b[c], _mm256_maddubs_epi16(q1, xc));
+            }
+        }
+        FOR_COLS {
+            lo[c] = _mm256_add_epi32(lo[c], _mm256_madd_epi16(a[c], ones));
+            hi[c] = _mm256_add_epi32(hi[c], _mm256_madd_epi16(b[c], ones));
+        }
+    }
+}
+
+LOAM_INLINE void sum_wide(const unsigned char *q, const int8_t *const x[TILE_COLS], size_t k,
+                          __m256i lo[TILE_COLS], __m256i hi[TILE_COLS]) {
+    const __m256i ones = _mm256_set1_epi16(1);
+    for (int i = 0; i < 8; i++, k += 4, q += 64) {
+        const __m256i q0 = load256(q), q1 = load256(q + 32);
+        const __m256i a0 = _mm256_abs_epi8(q0), a1 = _mm256_abs_epi8(q1);
+        FOR_COLS {
+            const __m256i xc = broadcast4(x[c] + k);
+            const __m256i p0 = _mm256_maddubs_epi16(a0, _mm256_sign_epi8(xc, q0));
+            const __m256i p1 = _mm256_maddubs_epi16(a1, _mm256_sign_epi8(xc, q1));
+            lo[c] = _mm256_add_epi32(lo[c], _mm256_madd_epi16(p0, ones));
+            hi[c] = _mm256_add_epi32(hi[c], _mm256_madd_epi16(p1, ones));
+        }
+    }
+}
+
+/* out [4][16]: all groups, then the biases. */
+LOAM_INLINE void tile_bits(const tile_args *t, int bits, float *out) {
+    const int pairs = bits <= 4 ? 8 : bits == 5 ? 4 : 2;
+    __m256 f_lo[TILE_COLS], f_hi[TILE_COLS];
+    const unsigned char *q = t->q;
+
+    FOR_COLS f_lo[c] = f_hi[c] = _mm256_setzero_ps();
+    for (size_t g = 0, k = 0; g < t->n_groups; g++) {
+        __m256i lo[TILE_COLS], hi[TILE_COLS];
+        FOR_COLS lo[c] = hi[c] = _mm256_setzero_si256();
+        for (size_t end = k + t->group; k < end; k += 32, q += 512) {
+            if (bits == 8)
+                sum_wide(q, t->x, k, lo, hi);
+            else
+                sum_narrow(q, t->x, k, pairs, lo, hi);
+        }
+        const __m256 s_lo = _mm256_loadu_ps(t->scales + g * TILE_ROWS);
+        const __m256 s_hi = _mm256_loadu_ps(t->scales + g * TILE_ROWS + 8);
+        FOR_COLS {
+            const __m256 d = _mm256_broadcast_ss(t->d[c] + g);
+            if (bits == 8) {
+                const __m256i extra = _mm256_set1_epi32(t->sums[g * TILE_COLS + c]);
+                lo[c] = _mm256_add_epi32(lo[c], extra);
+                hi[c] = _mm256_add_epi32(hi[c], extra);
+            }
+            f_lo[c] = _mm256_fmadd_ps(_mm256_mul_ps(s_lo, d), _mm256_cvtepi32_ps(lo[c]), f_lo[c]);
+            f_hi[c] = _mm256_fmadd_ps(_mm256_mul_ps(s_hi, d), _mm256_cvtepi32_ps(hi[c]), f_hi[c]);
+        }
+    }
+    for (size_t g = 0; g < t->n_groups; g++) {
+        const __m256 b_lo = _mm256_loadu_ps(t->biases + g * TILE_ROWS);
+        const __m256 b_hi = _mm256_loadu_ps(t->biases + g * TILE_ROWS + 8);
+        FOR_COLS {
+            const __m256 s = _mm256_broadcast_ss(t->s[c] + g);
+            f_lo[c] = _mm256_fmadd_ps(b_lo, s, f_lo[c]);
+            f_hi[c] = _mm256_fmadd_ps(b_hi, s, f_hi[c]);
+        }
+    }
+    FOR_COLS {
+        _mm256_storeu_ps(out + c * TILE_ROWS, f_lo[c]);
+        _mm256_storeu_ps(out + c * TILE_ROWS + 8, f_hi[c]);
+    }
+}
+
+static void tile_4(const tile_args *t, float *out) {
+    tile_bits(t, 4, out);
+}
+static void tile_5(const tile_args *t, float *out) {
+    tile_bits(t, 5, out);
+}
+static void tile_6(const tile_args *t, float *out) {
+    tile_bits(t, 6, out);
+}
+static void tile_8(const tile_args *t, float *out) {
+    tile_bits(t, 8, out);
+}
+
+/* 128 * sum of x^ for each group of the tile's positions. */
+static void sum_groups(const tile_args *t, int32_t *sums) {
+    const __m256i ones8 = _mm256_set1_epi8(1), ones16 = _mm256_set1_epi16(1);
+    for (size_t g = 0; g < t->n_groups; g++) {
+        for (size_t c = 0; c < TILE_COLS; c++) {
+            __m256i sum = _mm256_setzero_si256();
+            for (size_t k = 0; k < t->group; k += 32) {
+                const __m256i x = load256(t->x[c] + g * t->group + k);
+                sum = _mm256_add_epi32(sum,
+                                       _mm256_madd_epi16(_mm256_maddubs_epi16(ones8, x), ones16));
+            }
+            __m128i s =
+                _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
+            s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
+            s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1));
+            sums[g * TILE_COLS + c] = 128 * _mm_cvtsi128_si32(s);
+        }
+    }
+}
+
+static void multiply_panel(const panel *p, const loam_acts *a, size_t m, size_t n_rows, float *y,
+                           size_t y_stride) {
+    static void (*const tiles[])(const tile_args *t, float *out) = {
+        [2] = tile_4, [3] = tile_4, [4] = tile_4, [5] = tile_5, [6] = tile_6, [8] = tile_8};
+    const size_t tile_floats = p->n_groups * TILE_ROWS;
+
+    for (size_t i = 0; i < m; i += TILE_COLS) {
+        const size_t cols = m - i < TILE_COLS ? m - i : TILE_COLS;
+        tile_args t = {.sums = p->sums, .n_groups = p->n_groups, .group = (size_t)p->w->group};
+        for (size_t c = 0; c < TILE_COLS; c++) { /* missing positions repeat the last */
+            const size_t at = i + (c < cols ? c : cols - 1);
+            t.x[c] = a->q + at * a->q_stride;
+            t.d[c] = a->d + at * a->g_stride;
+            t.s[c] = a->s + at * a->g_stride;
+        }
+        if (p->w->bits == 8) sum_groups(&t, p->sums);
+        for (size_t r = 0; r < n_rows; r += TILE_ROWS) {
+            const size_t tile = r / TILE_ROWS;
+            const size_t rows = n_rows - r < TILE_ROWS ? n_rows - r : TILE_ROWS;
+            float out[TILE_COLS * TILE_ROWS];
+            t.q = p->q + r * p->w->cols;
+            t.scales = p->scales + tile * tile_floats;
+            t.biases = p->biases + tile * tile_floats;
+            tiles[p->w->bits](&t, out);
+            for (size_t c = 0; c < cols; c++)
+                memcpy(y + (i + c) * y_stride + r, out + c * TILE_ROWS, rows * sizeof *y);
+        }
+    }
+}
+
+static void integer_product_avx2(const loam_matrix *w, size_t row0, size_t n_rows,
+                                 const loam_acts *a, size_t m, float *y, size_t y_stride,
+                                 void *scratch) {
+    if (m <= VECTOR_MAX) {
+        for (size_t i = 0; i < m; i++)
+            loam_avx2_vector(w, row0, n_rows, a, i, y + i * y_stride, scratch);
+        return;
+    }
+    size_t block = w->cols ? PANEL_BYTES / w->cols / TILE_ROWS * TILE_ROWS : ROWS_MAX;
+    block = block < TILE_ROWS ? TILE_ROWS : block > ROWS_MAX ? ROWS_MAX : block;
+    panel p = {.w = w, .q = scratch, .n_groups = w->cols / (size_t)w->group};
+    p.scales = (float *)(void *)(p.q + block * w->cols);
+    p.biases = p.scales + block * p.n_groups;
+    p.sums = (int32_t *)(void *)(p.biases + block * p.n_groups);
+    for (size_t r = 0; r < n_rows; r += block) {
+        const size_t rows = n_rows - r < block ? n_rows - r : block;
+        for (size_t i = 0; i < rows; i += TILE_ROWS)
+            fill_panel(&p, i / TILE_ROWS, row0 + r + i,
+                       rows - i < TILE_ROWS ? rows - i : TILE_ROWS);
+        multiply_panel(&p, a, m, rows, y + r, y_stride);
+    }
+}
+
+static void quantize_avx2(const float *x, size_t n, size_t group, int8_t *q, float *d, float *s) {
+    const __m256 sign = _mm256_set1_ps(-0.0f), largest = _mm256_set1_ps(3.402823466e38f);
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7), ones16 = _mm256_set1_epi16(1);
+    const __m256i ones8 = _mm256_set1_epi8(1);
+
+    for (size_t g = 0; g < n / group; g++, x += group, q += group) {
+        __m256 a = _mm256_setzero_ps(), bad = _mm256_setzero_ps();
+        for (size_t k = 0; k < group; k += 8) {
+            const __m256 v = _mm256_andnot_ps(sign, _mm256_loadu_ps(x + k));
+            bad = _mm256_or_ps(bad, _mm256_cmp_ps(v, largest, _CMP_NLE_UQ));
+            a = _mm256_max_ps(v, a);
+        }
+        __m128 h = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+        h = _mm_max_ps(h, _mm_movehl_ps(h, h));
+        h = _mm_max_ss(h, _mm_movehdup_ps(h));
+        const float top = _mm_cvtss_f32(h);
+        const int finite = _mm256_movemask_ps(bad) == 0, live = finite && top >= 0x1p-100f;
+        if (!live) {
+            memset(q, 0, group);
+            d[g] = s[g] = finite ? 0.0f : __builtin_nanf("");
+            continue;
+        }
+        const __m256 inverse = _mm256_set1_ps(127.0f / top);
+        __m256i sum = _mm256_setzero_si256();
+        for (size_t k = 0; k < group; k += 32) {
+            __m256i v[4];
+#pragma GCC unroll 4
+            for (size_t i = 0; i < 4; i++)
+                v[i] = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + k + 8 * i), inverse));
+            const __m256i b = _mm256_permutevar8x32_epi32(
+                _mm256_packs_epi16(_mm256_packs_epi32(v[0], v[1]), _mm256_packs_epi32(v[2], v[3])),
+                order);
+            store256(q + k, b);
+            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(ones8, b), ones16));
+        }
+        __m128i t = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
+        t = _mm_add_epi32(t, _mm_shuffle_epi32(t, 0x4e));
+        t = _mm_add_epi32(t, _mm_shuffle_epi32(t, 0xb1));
+        d[g] = top / 127.0f;
+        s[g] = d[g] * (float)_mm_cvtsi128_si32(t);
+    }
+}
+
+void loam_avx2_use_integer(loam_kernels *k) {
+    k->quantize = quantize_avx2;
+    k->integer_product = integer_product_avx2;
+}
+
+#endif

@@ -1,0 +1,280 @@
+/* avx2_vector.c - affine weights times one position: the decode step, bound by memory.
+ *
+ * Eight rows at a time, straight from the bit stream.  A unit is 64 columns of a row as two
+ * byte vectors; x is kept in the order that meets them: for 4 bits the even columns, then the
+ * odd ones, so that a unit is one load, an and, a shift and an and:
+ *
+ *     32 bytes = 64 q:   low nibbles  * x even[32]  +  high nibbles * x odd[32]
+ *
+ * Each row's sum over a group is spread over a register; eight registers are added into one
+ * whose lanes are the rows.  With groups of 32 the halves of the registers stay apart and
+ * give two groups.  Scales are transposed eight rows x eight groups at a time.
+ *
+ * The rows that come next are fetched into the cache eight rows ahead, at the same column.
+ */
+#include "avx2.h"
+
+#if defined(__AVX2__)
+
+enum { ROWS = 8, GROUPS = 8 };
+
+typedef struct vector_args {
+    const loam_matrix *w;
+    const int8_t *x;     /* in the order of the units */
+    const int32_t *sums; /* 8 bits: 128 * sum of x^ [n_groups] */
+    const float *d, *s;
+    const unsigned char *row[ROWS];
+    size_t rows[ROWS];
+    size_t ahead; /* bytes to the rows eight further on */
+} vector_args;
+
+/* Halves of one 32-column vector pair: [first 32 columns | next 32]. */
+LOAM_INLINE __m256i join_halves(__m256i a, __m256i b) {
+    return _mm256_add_epi16(_mm256_permute2x128_si256(a, b, 0x20),
+                            _mm256_permute2x128_si256(a, b, 0x31));
+}
+
+/* 64 columns of one row: sixteen sums of 16 bits (8 bits: eight of 32).  With `split` the low
+ * half holds the first 32 columns. */
+LOAM_INLINE __m256i unit(const unsigned char *p, const int8_t *x, int bits, int split) {
+    const __m256i x0 = load256(x), x1 = load256(x + 32);
+    if (bits == 4) {
+        const __m256i v = load256(p), mask = _mm256_set1_epi8(15);
+        const __m256i lo = _mm256_and_si256(v, mask);
+        const __m256i hi = _mm256_and_si256(_mm256_srli_epi16(v, 4), mask);
+        return _mm256_add_epi16(_mm256_maddubs_epi16(lo, x0), _mm256_maddubs_epi16(hi, x1));
+    }
+    __m256i q0 = unpack32(p, bits), q1 = unpack32(p + 4 * bits, bits);
+    if (bits == 8) {
+        const __m256i flip = _mm256_set1_epi8((char)0x80), ones = _mm256_set1_epi16(1);
+        q0 = _mm256_xor_si256(q0, flip);
+        q1 = _mm256_xor_si256(q1, flip);
+        const __m256i p0 = _mm256_maddubs_epi16(_mm256_abs_epi8(q0), _mm256_sign_epi8(x0, q0));
+        const __m256i p1 = _mm256_maddubs_epi16(_mm256_abs_epi8(q1), _mm256_sign_epi8(x1, q1));
+        const __m256i s0 = _mm256_madd_epi16(p0, ones), s1 = _mm256_madd_epi16(p1, ones);
+        if (!split) return _mm256_add_epi32(s0, s1);
+        return _mm256_add_epi32(_mm256_permute2x128_si256(s0, s1, 0x20),
+                                _mm256_permute2x128_si256(s0, s1, 0x31));
+    }
+    const __m256i p0 = _mm256_maddubs_epi16(q0, x0), p1 = _mm256_maddubs_epi16(q1, x1);
+    return split ? join_halves(p0, p1) : _mm256_add_epi16(p0, p1);
+}
+
+/* Eight registers of eight 32-bit sums into one: lane r is the sum of row r, of the low
+ * halves (*low) and the high halves (*high). */
+LOAM_INLINE void reduce8(const __m256i v[8], __m256i *low, __m256i *high) {
+    __m256i a[4], b[2];
+#pragma GCC unroll 4
+    for (size_t i = 0; i < 4; i++)
+        a[i] = _mm256_add_epi32(_mm256_unpacklo_epi64(v[2 * i], v[2 * i + 1]),
+                                _mm256_unpackhi_epi64(v[2 * i], v[2 * i + 1]));
+#pragma GCC unroll 2
+    for (size_t i = 0; i < 2; i++) {
+        const __m256 p = _mm256_castsi256_ps(a[2 * i]), q = _mm256_castsi256_ps(a[2 * i + 1]);
+        b[i] = _mm256_add_epi32(_mm256_castps_si256(_mm256_shuffle_ps(p, q, 0x88)),
+                                _mm256_castps_si256(_mm256_shuffle_ps(p, q, 0xdd)));
+    }
+    *low = _mm256_permute2x128_si256(b[0], b[1], 0x20);
+    *high = _mm256_permute2x128_si256(b[0], b[1], 0x31);
+}
+
+/* The same from sixteen 16-bit sums each, where four of them still fit 16 bits. */
+LOAM_INLINE void reduce8_narrow(const __m256i v[8], __m256i *low, __m256i *high) {
+    const __m256i ones = _mm256_set1_epi16(1);
+    __m256i a[4], b[2];
+#pragma GCC unroll 4
+    for (size_t i = 0; i < 4; i++)
+        a[i] = _mm256_add_epi16(_mm256_unpacklo_epi64(v[2 * i], v[2 * i + 1]),
+                                _mm256_unpackhi_epi64(v[2 * i], v[2 * i + 1]));
+#pragma GCC unroll 2
+    for (size_t i = 0; i < 2; i++) {
+        const __m256 p = _mm256_castsi256_ps(a[2 * i]), q = _mm256_castsi256_ps(a[2 * i + 1]);
+        b[i] =
+            _mm256_madd_epi16(_mm256_add_epi16(_mm256_castps_si256(_mm256_shuffle_ps(p, q, 0x88)),
+                                               _mm256_castps_si256(_mm256_shuffle_ps(p, q, 0xdd))),
+                              ones);
+    }
+    *low = _mm256_permute2x128_si256(b[0], b[1], 0x20);
+    *high = _mm256_permute2x128_si256(b[0], b[1], 0x31);
+}
+
+/* 64 columns from `k` of eight rows: sums by row, of the first and the last 32 columns when
+ * `split`, else to be added. */
+LOAM_INLINE void unit8(const vector_args *t, size_t k, int bits, int split, __m256i *low,
+                       __m256i *high) {
+    const size_t at = k / 8 * (size_t)bits;
+    const __m256i ones = _mm256_set1_epi16(1);
+    __m256i v[ROWS];
+
+#pragma GCC unroll 8
+    for (size_t r = 0; r < ROWS; r++) {
+        v[r] = unit(t->row[r] + at, t->x + k, bits, split);
+        _mm_prefetch((const char *)t->row[r] + at + t->ahead, _MM_HINT_T0);
+    }
+    if (bits <= 4) {
+        reduce8_narrow(v, low, high);
+        return;
+    }
+    if (bits != 8) {
+#pragma GCC unroll 8
+        for (size_t r = 0; r < ROWS; r++) v[r] = _mm256_madd_epi16(v[r], ones);
+    }
+    reduce8(v, low, high);
+}
+
+/* The last 32 columns of a row that is no multiple of 64 (groups of 32): its unit is the
+ * first half of a unit made of copies. */
+static void unit8_tail(const vector_args *t, size_t k, int bits, __m256i *low) {
+    unsigned char copy[ROWS][64] = {{0}};
+    int8_t x[64] = {0};
+    vector_args part = *t;
+    __m256i high;
+    const size_t at = k / 8 * (size_t)bits;
+
+    for (size_t r = 0; r < ROWS; r++) {
+        memcpy(copy[r], t->row[r] + at, 4 * (size_t)bits);
+        part.row[r] = copy[r];
+    }
+    memcpy(x, t->x + k, 64); /* x is padded with zeros to units */
+    part.x = x;
+    part.ahead = 0;
+    switch (bits) {
+    case 2: unit8(&part, 0, 2, 1, low, &high); return;
+    case 3: unit8(&part, 0, 3, 1, low, &high); return;
+    case 4: unit8(&part, 0, 4, 1, low, &high); return;
+    case 5: unit8(&part, 0, 5, 1, low, &high); return;
+    case 6: unit8(&part, 0, 6, 1, low, &high); return;
+    default: unit8(&part, 0, 8, 1, low, &high); return;
+    }
+}
+
+LOAM_INLINE __m256 add_group(const vector_args *t, size_t g, __m256i sum, int bits,
+                             const float *scales, __m256 acc) {
+    const __m256 d = _mm256_broadcast_ss(t->d + g), s = _mm256_loadu_ps(scales);
+    if (bits == 8) sum = _mm256_add_epi32(sum, _mm256_set1_epi32(t->sums[g]));
+    return _mm256_fmadd_ps(_mm256_mul_ps(s, d), _mm256_cvtepi32_ps(sum), acc);
+}
+
+/* Eight outputs. */
+LOAM_INLINE __m256 rows8(const vector_args *t, int bits, size_t group) {
+    const loam_matrix *w = t->w;
+    const size_t n_groups = w->cols / group;
+    float scales[GROUPS * ROWS];
+    __m256 acc = _mm256_setzero_ps();
+
+    for (size_t g0 = 0; g0 < n_groups; g0 += GROUPS) {
+        const size_t n = n_groups - g0 < GROUPS ? n_groups - g0 : GROUPS;
+        loam_avx2_scales8(w, w->scales, t->rows, g0, n, scales, ROWS);
+        for (size_t i = 0; i < n; i++) {
+            const size_t g = g0 + i, k = g * group;
+            __m256i low, high;
+            if (group == 32 && i + 1 == n && n % 2) {
+                unit8_tail(t, k, bits, &low);
+                acc = add_group(t, g, low, bits, scales + i * ROWS, acc);
+                break;
+            }
+            unit8(t, k, bits, group == 32, &low, &high);
+            if (group == 32) {
+                acc = add_group(t, g, low, bits, scales + i * ROWS, acc);
+                i++;
+                acc = add_group(t, g + 1, high, bits, scales + i * ROWS, acc);
+                continue;
+            }
+            __m256i sum = _mm256_add_epi32(low, high);
+            if (group == 128) {
+                unit8(t, k + 64, bits, 0, &low, &high);
+                sum = _mm256_add_epi32(sum, _mm256_add_epi32(low, high));
+            }
+            acc = add_group(t, g, sum, bits, scales + i * ROWS, acc);
+        }
+    }
+    for (size_t g0 = 0; g0 < n_groups; g0 += GROUPS) {
+        const size_t n = n_groups - g0 < GROUPS ? n_groups - g0 : GROUPS;
+        loam_avx2_scales8(w, w->biases, t->rows, g0, n, scales, ROWS);
+        for (size_t i = 0; i < n; i++)
+            acc = _mm256_fmadd_ps(_mm256_loadu_ps(scales + i * ROWS),
+                                  _mm256_broadcast_ss(t->s + g0 + i), acc);
+    }
+    return acc;
+}
+
+LOAM_INLINE __m256 rows8_bits(const vector_args *t, int bits) {
+    switch (t->w->group) {
+    case 32: return rows8(t, bits, 32);
+    case 64: return rows8(t, bits, 64);
+    default: return rows8(t, bits, 128);
+    }
+}
+
+static void rows8_2(const vector_args *t, float *y, size_t n) {
+    store_part(y, n, rows8_bits(t, 2));
+}
+static void rows8_3(const vector_args *t, float *y, size_t n) {
+    store_part(y, n, rows8_bits(t, 3));
+}
+static void rows8_4(const vector_args *t, float *y, size_t n) {
+    store_part(y, n, rows8_bits(t, 4));
+}
+static void rows8_5(const vector_args *t, float *y, size_t n) {
+    store_part(y, n, rows8_bits(t, 5));
+}
+static void rows8_6(const vector_args *t, float *y, size_t n) {
+    store_part(y, n, rows8_bits(t, 6));
+}
+static void rows8_8(const vector_args *t, float *y, size_t n) {
+    store_part(y, n, rows8_bits(t, 8));
+}
+
+/* x in the order of the units, padded with zeros to 64. */
+static void arrange(const int8_t *x, size_t cols, int bits, int8_t *out) {
+    const size_t whole = cols / 64 * 64;
+    if (bits != 4) {
+        memcpy(out, x, cols);
+        memset(out + cols, 0, (64 - cols % 64) % 64);
+        return;
+    }
+    const __m256i even = _mm256_set1_epi16(0xff);
+    for (size_t k = 0; k < whole; k += 64) {
+        const __m256i a = load256(x + k), b = load256(x + k + 32);
+        const __m256i e = _mm256_packus_epi16(_mm256_and_si256(a, even), _mm256_and_si256(b, even));
+        const __m256i o = _mm256_packus_epi16(_mm256_srli_epi16(a, 8), _mm256_srli_epi16(b, 8));
+        store256(out + k, _mm256_permute4x64_epi64(e, 0xd8));
+        store256(out + k + 32, _mm256_permute4x64_epi64(o, 0xd8));
+    }
+    if (whole == cols) return;
+    memset(out + whole, 0, 64);
+    for (size_t k = 0; k < cols - whole; k++) out[whole + k / 2 + k % 2 * 32] = x[whole + k];
+}
+
+void loam_avx2_vector(const loam_matrix *w, size_t row0, size_t n_rows, const loam_acts *a,
+                      size_t i_m, float *y, void *scratch) {
+    static void (*const by_bits[])(const vector_args *t, float *y, size_t n) = {
+        [2] = rows8_2, [3] = rows8_3, [4] = rows8_4, [5] = rows8_5, [6] = rows8_6, [8] = rows8_8};
+    const int8_t *x = a->q + i_m * a->q_stride;
+    const size_t row_bytes = loam_matrix_row_bytes(w), group = (size_t)w->group;
+    int8_t *arranged = scratch;
+    int32_t *sums = (int32_t *)(void *)(arranged + (w->cols + 63) / 64 * 64);
+    vector_args t = {.w = w,
+                     .x = arranged,
+                     .sums = sums,
+                     .d = a->d + i_m * a->g_stride,
+                     .s = a->s + i_m * a->g_stride,
+                     .ahead = ROWS * row_bytes};
+
+    arrange(x, w->cols, w->bits, arranged);
+    for (size_t g = 0; w->bits == 8 && g < w->cols / group; g++) {
+        int32_t sum = 0;
+        for (size_t k = 0; k < group; k++) sum += x[g * group + k];
+        sums[g] = 128 * sum;
+    }
+    for (size_t r = 0; r < n_rows; r += ROWS) {
+        const size_t n = n_rows - r < ROWS ? n_rows - r : ROWS;
+        for (size_t i = 0; i < ROWS; i++) {
+            t.rows[i] = row0 + r + (i < n ? i : n - 1);
+            t.row[i] = w->data + t.rows[i] * row_bytes;
+        }
+        by_bits[w->bits](&t, y + r, n);
+    }
+}
+
+#endif
