@@ -55,7 +55,7 @@ FUZZ     := $(patsubst tests/fuzz/%.c,$(O)/fuzz/%,$(sort $(wildcard tests/fuzz/f
 # Heavy libraries, each linked by the one program that needs it.
 pkg = $(shell pkg-config --$1 $2 2>/dev/null)
 LIBS_rag_cli   := -ledit
-CFLAGS_loam_pdf  = $(call pkg,cflags,poppler-glib)
+CFLAGS_loam_pdf  = $(patsubst -I%,-isystem %,$(call pkg,cflags,poppler-glib))
 LIBS_loam_pdf    = $(call pkg,libs,poppler-glib) -lseccomp
 LIBS_loam_html := -lgumbo -lseccomp
 LIBS_loam_pull := -lcurl -lcrypto

@@ -198,7 +198,9 @@ loam_status loam_text_decode(const char *bytes, size_t n, const char *charset, l
         decode_utf16(bytes + 2, n - 2, 1, out);
     else if (charset && is_one_of(charset, LATIN1_NAMES))
         decode_cp1252(bytes, n, out);
-    else if (charset && !is_one_of(charset, UTF8_NAMES) && strncasecmp(charset, "utf-16", 6) != 0 &&
+    else if (charset && is_one_of(charset, UTF8_NAMES))
+        decode_utf8(bytes, n, out);
+    else if (charset && strncasecmp(charset, "utf-16", 6) != 0 &&
              decode_iconv(bytes, n, charset, out))
         st = LOAM_OK;
     else
