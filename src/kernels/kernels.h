@@ -162,8 +162,8 @@ typedef struct loam_kernels {
 
     void (*add)(const float *x, size_t n, float *y); /* y += x */
 
-    /* y = act(x), y == x allowed.  Bounds against the exact function, relative: silu and gelu
-     * 1e-6 (below -10, where the result is under 1e-3: 1e-5), tanh 4e-7. */
+    /* y = act(x), y == x allowed.  Bounds against the exact function, relative: silu and tanh
+     * 1e-6; gelu (8 + x^2) * 2e-7, as e^(-x^2/2) carries the rounding of its exponent. */
     void (*activate)(loam_act act, const float *x, size_t n, float *y);
     /* y = act(gate) * up; y may be gate or up. */
     void (*gate)(loam_act act, const float *gate, const float *up, size_t n, float *y);

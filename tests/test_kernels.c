@@ -1,0 +1,533 @@
+/* test_kernels.c - every instruction set gives the reference's bits.
+ *
+ * The reference is compared with plain double arithmetic in test_ops; here each variant the
+ * machine can run meets it over sizes 0, 1, odd and block edges, every bit width, group and
+ * scale type, unaligned rows, positions cut into calls, NaN and infinities. */
+#include "kernels/kernels.h"
+#include "test.h"
+#include <float.h>
+#include <stdarg.h>
+
+static uint64_t rng_state = 88172645463325252u;
+
+static uint32_t rnd(void) {
+    rng_state ^= rng_state << 13;
+    rng_state ^= rng_state >> 7;
+    rng_state ^= rng_state << 17;
+    return (uint32_t)(rng_state >> 32);
+}
+
+static float uniform(void) {
+    return (float)rnd() / 2147483648.0f - 1.0f;
+}
+
+/* Mostly ordinary, now and then large or tiny: what breaks saturation and clamping. */
+static float wild(void) {
+    const uint32_t kind = rnd() % 16;
+    return uniform() * (kind == 0 ? 1e4f : kind == 1 ? 1e-6f : 3.0f);
+}
+
+static void *room(size_t n, size_t size) {
+    void *p = NULL; /* ends at the end of the allocation: sanitizers see one byte too many */
+    if (posix_memalign(&p, 64, (n ? n : 1) * size)) exit(2);
+    memset(p, 0, (n ? n : 1) * size);
+    return p;
+}
+
+static loam_kernels ref;
+static void *scratch;
+
+/* Bits, but for what NaN a NaN is. */
+static int same_bits(const float *a, const float *b, size_t n, size_t *where) {
+    for (size_t i = 0; i < n; i++) {
+        if (memcmp(&a[i], &b[i], 4) == 0 || (a[i] != a[i] && b[i] != b[i])) continue;
+        *where = i;
+        return 0;
+    }
+    return 1;
+}
+
+__attribute__((format(printf, 4, 5))) static void check_same(const float *want, const float *got,
+                                                             size_t n, const char *fmt, ...) {
+    char what[200];
+    size_t at = 0;
+    va_list args;
+    const int same = same_bits(want, got, n, &at);
+
+    va_start(args, fmt);
+    vsnprintf(what, sizeof what, fmt, args);
+    va_end(args);
+    CHECK(same, "%s: %s: value %zu is %.9g, want %.9g", loam_k.name, what, at, (double)got[at],
+          (double)want[at]);
+}
+
+typedef struct matrix_room {
+    loam_matrix w;
+    unsigned char *data, *scales, *biases;
+} matrix_room;
+
+static void put(loam_element e, unsigned char *p, size_t i, float v) {
+    if (e == LOAM_ELEMENT_F32) {
+        memcpy(p + 4 * i, &v, 4);
+        return;
+    }
+    const uint16_t h = e == LOAM_ELEMENT_F16 ? loam_f32_to_f16(v) : loam_f32_to_bf16(v);
+    memcpy(p + 2 * i, &h, 2);
+}
+
+/* The arrays start `odd` bytes into their allocations and end with them. */
+static matrix_room make_matrix(loam_element e, int bits, int group, loam_element scale, size_t rows,
+                               size_t cols, size_t odd) {
+    matrix_room r = {
+        .w = {.element = e, .bits = bits, .group = group, .scale = scale, .cols = cols}};
+    const size_t bytes = rows * loam_matrix_row_bytes(&r.w);
+    const int extreme = rnd() % 4 == 0;
+    r.data = room(bytes + odd, 1);
+    if (e != LOAM_ELEMENT_AFFINE) {
+        for (size_t i = 0; i < rows * cols; i++) put(e, r.data + odd, i, uniform());
+    } else {
+        const size_t n = rows * (cols / (size_t)group), size = loam_element_bytes(scale);
+        for (size_t i = 0; i < bytes; i++)
+            r.data[odd + i] = (unsigned char)(extreme ? 0xff : rnd());
+        r.scales = room(n * size + odd, 1);
+        r.biases = room(n * size + odd, 1);
+        for (size_t i = 0; i < n; i++) {
+            put(scale, r.scales + odd, i, uniform() * 0.1f);
+            put(scale, r.biases + odd, i, uniform());
+        }
+        r.w.scales = r.scales + odd;
+        r.w.biases = r.biases + odd;
+    }
+    r.w.data = r.data + odd;
+    return r;
+}
+
+static void free_matrix(matrix_room *r) {
+    free(r->data);
+    free(r->scales);
+    free(r->biases);
+}
+
+typedef struct acts_room {
+    loam_acts a;
+    int8_t *q;
+    float *d, *s;
+} acts_room;
+
+static acts_room make_acts(const loam_kernels *k, const float *x, size_t m, size_t cols,
+                           size_t group) {
+    acts_room r = {.a = {.q_stride = loam_acts_stride(cols), .g_stride = cols / group}};
+    r.q = room(m * r.a.q_stride, 1);
+    r.d = room(m * r.a.g_stride, sizeof *r.d);
+    r.s = room(m * r.a.g_stride, sizeof *r.s);
+    for (size_t i = 0; i < m; i++)
+        k->quantize(x + i * cols, cols, group, r.q + i * r.a.q_stride, r.d + i * r.a.g_stride,
+                    r.s + i * r.a.g_stride);
+    r.a.q = r.q;
+    r.a.d = r.d;
+    r.a.s = r.s;
+    return r;
+}
+
+static void free_acts(acts_room *r) {
+    free(r->q);
+    free(r->d);
+    free(r->s);
+}
+
+static void test_quantize(void) {
+    static const size_t groups[] = {32, 64, 128};
+    for (size_t g = 0; g < 3; g++) {
+        for (size_t n = 0; n <= 5; n++) {
+            const size_t cols = n * groups[g];
+            float *x = room(cols + 1, sizeof *x);
+            for (size_t i = 0; i < cols; i++) x[i + 1] = wild();
+            if (n == 2) memset(x, 0, (cols + 1) * sizeof *x);
+            if (n == 3) x[1 + 5] = NAN;
+            if (n == 4) x[1 + cols - 1] = -INFINITY;
+            if (n == 5)
+                for (size_t i = 0; i < groups[g]; i++) x[1 + i] *= 1e-38f;
+            acts_room a = make_acts(&ref, x + 1, 1, cols, groups[g]);
+            acts_room b = make_acts(&loam_k, x + 1, 1, cols, groups[g]);
+            CHECK(memcmp(a.q, b.q, cols) == 0, "%s: quantised, %zu x %zu", loam_k.name, n,
+                  groups[g]);
+            check_same(a.d, b.d, n, "d, %zu groups", n);
+            check_same(a.s, b.s, n, "s, %zu groups", n);
+            for (size_t i = 0; i < cols; i++) {
+                const double d = (double)a.d[i / groups[g]];
+                const double off = fabs((double)x[1 + i] - d * a.q[i]);
+                if (d == d)
+                    CHECK(off <= d * 0.50001 + 0x1p-100, "quantised off by %g of %g", off, d);
+            }
+            free_acts(&a);
+            free_acts(&b);
+            free(x);
+        }
+    }
+}
+
+/* One matrix and m positions: reference against variant, whole and cut. */
+static void compare_product(const loam_matrix *w, size_t rows, size_t m, int integer) {
+    const size_t cols = w->cols, stride = rows + 3;
+    float *x = room(m * cols + 1, sizeof *x);
+    float *want = room(m * stride, sizeof *want), *got = room(m * stride, sizeof *got);
+    for (size_t i = 0; i < m * cols; i++) x[i + 1] = wild();
+    const float *x1 = x + 1;
+    acts_room a = {0};
+
+    if (integer) {
+        a = make_acts(&ref, x1, m, cols, (size_t)w->group);
+        ref.integer_product(w, 0, rows, &a.a, m, want, stride, scratch);
+        loam_k.integer_product(w, 0, rows, &a.a, m, got, stride, scratch);
+    } else {
+        ref.float_product(w, 0, rows, x1, cols, m, want, stride, scratch);
+        loam_k.float_product(w, 0, rows, x1, cols, m, got, stride, scratch);
+    }
+    check_same(want, got, m * stride,
+               "product integer %d element %d bits %d group %d cols %zu m %zu", integer,
+               (int)w->element, w->bits, w->group, cols, m);
+    /* rows and positions cut anywhere */
+    memset(got, 0, m * stride * sizeof *got);
+    const size_t cut_m = m / 3, cut_r = rows * 2 / 5;
+    for (int part = 0; part < 4; part++) {
+        const size_t i = part & 1 ? cut_m : 0, r = part & 2 ? cut_r : 0;
+        const size_t n_m = part & 1 ? m - cut_m : cut_m, n_r = part & 2 ? rows - cut_r : cut_r;
+        float *y = got + i * stride + r;
+        if (integer) {
+            loam_acts b = a.a;
+            b.q += i * b.q_stride;
+            b.d += i * b.g_stride;
+            b.s += i * b.g_stride;
+            loam_k.integer_product(w, r, n_r, &b, n_m, y, stride, scratch);
+        } else {
+            loam_k.float_product(w, r, n_r, x1 + i * cols, cols, n_m, y, stride, scratch);
+        }
+    }
+    check_same(want, got, m * stride, "cut product, bits %d m %zu", w->bits, m);
+    free_acts(&a);
+    free(x);
+    free(want);
+    free(got);
+}
+
+static void test_affine(void) {
+    static const int bits[] = {2, 3, 4, 5, 6, 8}, groups[] = {32, 64, 128};
+    static const loam_element scales[] = {LOAM_ELEMENT_F32, LOAM_ELEMENT_F16, LOAM_ELEMENT_BF16};
+    static const size_t row_counts[] = {0, 1, 7, 8, 9, 17, 33, 70},
+                        ms[] = {0, 1, 2, 3, 5, 8, 13, 34};
+    static const size_t group_counts[] = {1, 2, 3, 7, 8, 9, 17};
+    size_t turn = 0;
+
+    for (size_t b = 0; b < 6; b++) {
+        for (size_t g = 0; g < 3; g++) {
+            for (size_t s = 0; s < 3; s++) {
+                for (size_t i = 0; i < 8; i++, turn++) {
+                    const size_t rows = row_counts[(i + turn) % 8];
+                    const size_t cols = (size_t)groups[g] * group_counts[turn % 7];
+                    matrix_room r = make_matrix(LOAM_ELEMENT_AFFINE, bits[b], groups[g], scales[s],
+                                                rows, cols, turn % 5);
+                    compare_product(&r.w, rows, ms[i], 1);
+                    compare_product(&r.w, rows, ms[i], 0);
+                    if (rows > 0) {
+                        float *want = room(cols, sizeof *want), *got = room(cols, sizeof *got);
+                        ref.row_to_f32(&r.w, rows - 1, want);
+                        loam_k.row_to_f32(&r.w, rows - 1, got);
+                        check_same(want, got, cols, "row, bits %d", bits[b]);
+                        free(want);
+                        free(got);
+                    }
+                    free_matrix(&r);
+                }
+            }
+        }
+    }
+    /* long rows: more than one block of everything */
+    for (size_t b = 0; b < 6; b++) {
+        matrix_room r =
+            make_matrix(LOAM_ELEMENT_AFFINE, bits[b], 64, LOAM_ELEMENT_BF16, 67, 4160, 1);
+        compare_product(&r.w, 67, 9, 1);
+        compare_product(&r.w, 67, 1, 1);
+        compare_product(&r.w, 67, 1, 0);
+        free_matrix(&r);
+    }
+}
+
+static void test_dense(void) {
+    static const loam_element elements[] = {LOAM_ELEMENT_F32, LOAM_ELEMENT_F16, LOAM_ELEMENT_BF16};
+    static const size_t cols[] = {0, 1, 7, 8, 15, 16, 17, 100, 255, 256, 257, 600};
+    static const size_t rows[] = {0, 1, 15, 16, 17, 63, 64, 65, 130},
+                        ms[] = {0, 1, 2, 5, 6, 7, 12, 25};
+    size_t turn = 0;
+    for (size_t e = 0; e < 3; e++) {
+        for (size_t c = 0; c < 12; c++) {
+            for (size_t i = 0; i < 8; i++, turn++) {
+                matrix_room r = make_matrix(elements[e], 0, 0, LOAM_ELEMENT_F32, rows[turn % 9],
+                                            cols[c], turn % 3);
+                compare_product(&r.w, rows[turn % 9], ms[i], 0);
+                if (rows[turn % 9] > 0) {
+                    float want[600] = {0}, got[600] = {0};
+                    ref.row_to_f32(&r.w, 0, want);
+                    loam_k.row_to_f32(&r.w, 0, got);
+                    check_same(want, got, cols[c], "row of element %d", (int)e);
+                }
+                free_matrix(&r);
+            }
+        }
+    }
+}
+
+/* NaN and infinities flow; a NaN in one position or row touches no other. */
+static void test_specials(void) {
+    enum { ROWS = 20, COLS = 64, M = 9 };
+    matrix_room f = make_matrix(LOAM_ELEMENT_F32, 0, 0, LOAM_ELEMENT_F32, ROWS, COLS, 0);
+    matrix_room q = make_matrix(LOAM_ELEMENT_AFFINE, 4, 32, LOAM_ELEMENT_F32, ROWS, COLS, 0);
+    float x[M * COLS], want[M * ROWS], got[M * ROWS];
+    for (size_t i = 0; i < M * COLS; i++) x[i] = uniform();
+    x[3 * COLS + 5] = NAN;
+    x[5 * COLS + 7] = INFINITY;
+    put(LOAM_ELEMENT_F32, f.data, 4 * COLS + 9, INFINITY);
+    put(LOAM_ELEMENT_F32, q.scales, 6 * 2, NAN);
+    for (int integer = 0; integer < 2; integer++) {
+        acts_room a = make_acts(&loam_k, x, M, COLS, 32);
+        for (size_t m = 1; m <= M; m += 8) { /* the vector's way and the tile's way */
+            for (size_t i = 0; i < M; i += m) {
+                loam_acts b = a.a;
+                b.q += i * b.q_stride;
+                b.d += i * b.g_stride;
+                b.s += i * b.g_stride;
+                if (integer) {
+                    ref.integer_product(&q.w, 0, ROWS, &b, m, want, ROWS, scratch);
+                    loam_k.integer_product(&q.w, 0, ROWS, &b, m, got, ROWS, scratch);
+                } else {
+                    ref.float_product(&f.w, 0, ROWS, x + i * COLS, COLS, m, want, ROWS, scratch);
+                    loam_k.float_product(&f.w, 0, ROWS, x + i * COLS, COLS, m, got, ROWS, scratch);
+                }
+                check_same(want, got, m * ROWS, "specials, integer %d", integer);
+                for (size_t p = 0; p < m; p++) {
+                    for (size_t r = 0; r < ROWS; r++) {
+                        const size_t pos = i + p;
+                        const int poisoned = pos == 3 || pos == 5 || r == (integer ? 6 : 4);
+                        const float v = got[p * ROWS + r];
+                        CHECK(isfinite(v) || poisoned, "position %zu row %zu is %g", pos, r,
+                              (double)v);
+                        CHECK(!isfinite(v) || !poisoned, "position %zu row %zu is finite", pos, r);
+                    }
+                }
+            }
+        }
+        free_acts(&a);
+    }
+    free_matrix(&f);
+    free_matrix(&q);
+}
+
+static double exact_act(loam_act act, double x) {
+    switch (act) {
+    case LOAM_ACT_SILU: return x / (1 + exp(-x));
+    case LOAM_ACT_GELU_ERF: return 0.5 * x * erfc(-x / sqrt(2.0));
+    case LOAM_ACT_GELU_TANH:
+        return x / (1 + exp(-2 * sqrt(2 / 3.14159265358979323846) * (x + 0.044715 * x * x * x)));
+    case LOAM_ACT_RELU: return x < 0 ? 0 : x;
+    case LOAM_ACT_TANH: return tanh(x);
+    }
+    return x;
+}
+
+static void test_activations(void) {
+    enum { N = 20011 };
+    static float x[N + 1], up[N], want[N], got[N];
+    for (size_t i = 0; i < N; i++) {
+        x[i + 1] = (float)((double)i - N / 2.0) * 30.0f / N;
+        up[i] = uniform();
+    }
+    static const float special[] = {NAN,    INFINITY, -INFINITY, 0.0f,  -0.0f,
+                                    1e-30f, -1e-30f,  88.7f,     88.8f, -87.3f,
+                                    -87.4f, 1e30f,    -1e30f,    100,   -100};
+    memcpy(x + 100, special, sizeof special);
+    for (int act = LOAM_ACT_SILU; act <= LOAM_ACT_TANH; act++) {
+        for (size_t n = 0; n < 35; n++) {
+            ref.activate((loam_act)act, x + 1, n, want);
+            loam_k.activate((loam_act)act, x + 1, n, got);
+            check_same(want, got, n, "activation %d, n %zu", act, n);
+        }
+        ref.gate((loam_act)act, x + 1, up, N, want);
+        loam_k.gate((loam_act)act, x + 1, up, N, got);
+        check_same(want, got, N, "gate %d", act);
+        ref.activate((loam_act)act, x + 1, N, want);
+        loam_k.activate((loam_act)act, x + 1, N, got);
+        check_same(want, got, N, "activation %d", act);
+        for (size_t i = 0; i < N; i++) {
+            const double v = (double)x[i + 1], exact = exact_act((loam_act)act, v);
+            if (fabs(v) > 80 || v != v) continue;
+            const int gelu = act == LOAM_ACT_GELU_ERF || act == LOAM_ACT_GELU_TANH;
+            const double bound = (gelu ? (8 + v * v) * 2e-7 : 1e-6) * fabs(exact) + 1e-37;
+            CHECK(fabs((double)got[i] - exact) <= bound, "activation %d of %.9g: %.9g, want %.9g",
+                  act, v, (double)got[i], exact);
+        }
+    }
+    ref.exp(x + 1, N, want);
+    loam_k.exp(x + 1, N, got);
+    check_same(want, got, N, "exp");
+    for (size_t i = 0; i < N; i++) x[i + 1] = (float)((double)i / N * 176.0 - 87.3);
+    ref.exp(x + 1, N, want);
+    loam_k.exp(x + 1, N, got);
+    check_same(want, got, N, "exp");
+    for (size_t i = 0; i < N; i++) {
+        const double exact = exp((double)x[i + 1]);
+        CHECK(fabs((double)got[i] - exact) <= 2e-7 * exact, "exp %.9g: %.9g", (double)x[i + 1],
+              (double)got[i]);
+    }
+}
+
+static void test_rows(void) {
+    enum { MAX = 130 };
+    static float x[MAX + 1], w[MAX], b[MAX], want[MAX + 9], got[MAX + 9], rows[9 * MAX + 1];
+    static float table[MAX];
+    uint16_t h0[MAX + 1], h1[MAX + 1];
+    for (size_t n = 0; n <= MAX; n++) {
+        for (size_t i = 0; i < n; i++) {
+            x[i + 1] = wild();
+            w[i] = uniform();
+            b[i] = uniform();
+            table[i] = uniform();
+        }
+        for (size_t i = 0; i < 9 * n; i++) rows[i + 1] = uniform();
+        ref.dot_rows(rows + 1, n % 10, n, x + 1, want);
+        loam_k.dot_rows(rows + 1, n % 10, n, x + 1, got);
+        check_same(want, got, n % 10, "dot, n %zu", n);
+        for (size_t i = 0; i < n % 10; i++) {
+            double exact = 0, size = 0;
+            for (size_t k = 0; k < n; k++) {
+                exact += (double)rows[1 + i * n + k] * (double)x[1 + k];
+                size += fabs((double)rows[1 + i * n + k] * (double)x[1 + k]);
+            }
+            CHECK(fabs(exact - (double)got[i]) <= (double)(n / 16 + 6) * (double)FLT_EPSILON * size,
+                  "dot %g, want %g", (double)got[i], exact);
+        }
+        ref.rms_norm(x + 1, w, 1e-6f, n, want);
+        loam_k.rms_norm(x + 1, w, 1e-6f, n, got);
+        check_same(want, got, n, "rms_norm, n %zu", n);
+        ref.layer_norm(x + 1, w, n % 2 ? b : NULL, 1e-6f, n, want);
+        loam_k.layer_norm(x + 1, w, n % 2 ? b : NULL, 1e-6f, n, got);
+        check_same(want, got, n, "layer_norm, n %zu", n);
+        memcpy(want, b, n * sizeof *b);
+        memcpy(got, b, n * sizeof *b);
+        ref.add(x + 1, n, want);
+        loam_k.add(x + 1, n, got);
+        check_same(want, got, n, "add, n %zu", n);
+        for (int traditional = 0; traditional < 2; traditional++) {
+            memcpy(want, x + 1, n * sizeof *b);
+            memcpy(got, x + 1, n * sizeof *b);
+            ref.rope(want, n / 2 * 2, traditional, table);
+            loam_k.rope(got, n / 2 * 2, traditional, table);
+            check_same(want, got, n, "rope, n %zu", n);
+        }
+        h0[n] = h1[n] = 0x1234;
+        ref.f32_to_f16(x + 1, n, h0);
+        loam_k.f32_to_f16(x + 1, n, h1);
+        CHECK(memcmp(h0, h1, (n + 1) * 2) == 0, "%s: f16, n %zu", loam_k.name, n);
+    }
+}
+
+typedef struct attention_case {
+    size_t hd, n_rep, n_rows, first, last, limit, window;
+    int f16, causal;
+    float softcap;
+} attention_case;
+
+static void compare_attention(const attention_case *t) {
+    const size_t keys = t->last + 2, stride = t->hd + 5,
+                 positions = (t->n_rows + t->n_rep - 1) / t->n_rep;
+    const size_t q_stride = t->n_rep * t->hd + 3, size = t->f16 ? 2 : 4;
+    float *q = room(positions * q_stride, sizeof *q);
+    unsigned char *k = room(keys * stride, size), *v = room(keys * stride, size);
+    const loam_element e = t->f16 ? LOAM_ELEMENT_F16 : LOAM_ELEMENT_F32;
+    for (size_t i = 0; i < positions * q_stride; i++) q[i] = uniform() * 2;
+    for (size_t i = 0; i < keys * stride; i++) {
+        const int unseen = i / stride >= t->last; /* what no row may touch */
+        put(e, k, i, unseen ? NAN : uniform());
+        put(e, v, i, unseen ? NAN : uniform());
+    }
+    const loam_attention a = {.q = q,
+                              .q_stride = q_stride,
+                              .n_rep = t->n_rep,
+                              .n_rows = t->n_rows,
+                              .k = k,
+                              .v = v,
+                              .kv_stride = stride,
+                              .head_dim = t->hd,
+                              .f16 = t->f16,
+                              .causal = t->causal,
+                              .limit = t->limit,
+                              .window = t->window,
+                              .first = t->first,
+                              .last = t->last,
+                              .scale = 0.3f,
+                              .softcap = t->softcap};
+    float max[2][LOAM_ATTENTION_ROWS], sum[2][LOAM_ATTENTION_ROWS], y[2][LOAM_HEAD_DIM_MAX];
+    float *out[2] = {room(t->n_rows * t->hd, 4), room(t->n_rows * t->hd, 4)};
+    const loam_kernels *sets[2] = {&ref, &loam_k};
+    for (int i = 0; i < 2; i++) {
+        for (size_t r = 0; r < t->n_rows; r++) {
+            max[i][r] = -INFINITY;
+            sum[i][r] = 0;
+        }
+        sets[i]->attention(&a, max[i], sum[i], out[i], scratch);
+    }
+    check_same(max[0], max[1], t->n_rows, "attention max, hd %zu keys %zu", t->hd, t->last);
+    check_same(sum[0], sum[1], t->n_rows, "attention sum, hd %zu keys %zu", t->hd, t->last);
+    check_same(out[0], out[1], t->n_rows * t->hd,
+               "attention, hd %zu keys %zu .. %zu rows %zu window %zu", t->hd, t->first, t->last,
+               t->n_rows, t->window);
+    for (size_t i = 0; i < t->n_rows * t->hd; i++)
+        CHECK(out[0][i] == out[0][i], "attention saw a key it must not");
+    for (size_t r = 0; r + 1 < t->n_rows; r++) {
+        for (int i = 0; i < 2; i++) {
+            sets[i]->attention_merge(&max[i][r], &sum[i][r], out[i] + r * t->hd, max[i][r + 1],
+                                     sum[i][r + 1], out[i] + (r + 1) * t->hd, t->hd);
+            sets[i]->attention_finish(out[i] + r * t->hd, sum[i][r], t->hd, y[i]);
+        }
+        check_same(y[0], y[1], t->hd, "attention merge");
+    }
+    free(q);
+    free(k);
+    free(v);
+    free(out[0]);
+    free(out[1]);
+}
+
+static void test_attention(void) {
+    static const attention_case cases[] = {
+        {64, 3, 3, 0, 1, 1, 0, 1, 1, 0},          {64, 3, 3, 0, 200, 200, 0, 1, 1, 0},
+        {64, 3, 30, 0, 140, 131, 0, 1, 1, 0},     {128, 6, 30, 256, 300, 296, 0, 1, 1, 0},
+        {32, 1, 32, 0, 23, 0, 0, 0, 0, 0},        {32, 1, 7, 0, 256, 0, 0, 0, 0, 0},
+        {20, 2, 17, 0, 70, 62, 5, 0, 1, 0},       {64, 1, 32, 0, 100, 70, 40, 1, 1, 30},
+        {512, 1, 5, 0, 65, 61, 0, 1, 1, 0},       {1, 1, 1, 0, 64, 64, 0, 0, 1, 0},
+        {80, 4, 32, 256, 512, 500, 128, 1, 1, 0}, {48, 32, 32, 0, 33, 33, 0, 0, 1, 2},
+        {8, 1, 20, 256, 270, 251, 0, 0, 1, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) compare_attention(&cases[i]);
+}
+
+int main(void) {
+    int ran = 0;
+    scratch = room(loam_kernel_scratch(4160), 1);
+    loam_kernels_use_ref(&ref);
+    for (int isa = LOAM_ISA_REF; isa < LOAM_ISA_BEST; isa++) {
+        if (!loam_isa_available((loam_isa)isa)) continue;
+        CHECK(loam_kernels_init((loam_isa)isa) == (loam_isa)isa, "instruction set %d", isa);
+        CHECK(strcmp(loam_k.name, loam_cpu_isa()) == 0, "%s", loam_cpu_isa());
+        test_quantize();
+        test_affine();
+        test_dense();
+        test_specials();
+        test_activations();
+        test_rows();
+        test_attention();
+        printf("test_kernels: %s\n", loam_k.name);
+        ran++;
+    }
+    CHECK(ran >= 1, "no instruction set");
+    free(scratch);
+    return TEST_END("test_kernels");
+}
