@@ -12,6 +12,7 @@ typedef struct command {
 
 static const command COMMANDS[] = {
     {"convert", loam_cmd_convert, "make an MLX model folder from GGUF or a model folder"},
+    {"tokenize", loam_cmd_tokenize, "text to token ids and back"},
     {NULL, NULL, NULL},
 };
 

@@ -27,8 +27,8 @@ LOAM_API void loam_ids_deinit(loam_ids *v);
 typedef struct loam_tokenizer loam_tokenizer;
 
 /* `folder` holds tokenizer.json (+ tokenizer_config.json), or tokenizer.model
- * (SentencePiece BPE), or vocab.json + merges.txt, or vocab.txt (WordPiece).
- * Errors: NOT_FOUND, FORMAT, UNSUPPORTED, MEMORY, LIMIT. */
+ * (SentencePiece), or vocab.json + merges.txt, or vocab.txt (WordPiece); or is one
+ * of these files itself.  Errors: NOT_FOUND, FORMAT, UNSUPPORTED, MEMORY, LIMIT. */
 LOAM_API loam_status loam_tokenizer_open(loam_tokenizer **out, const char *folder, loam_err *err);
 LOAM_API void loam_tokenizer_close(loam_tokenizer *tok); /* NULL is allowed */
 
@@ -42,7 +42,8 @@ LOAM_API loam_status loam_tokenizer_encode(const loam_tokenizer *tok, const char
                                            unsigned flags, loam_ids *out, loam_err *err);
 /* Pair input of a cross-encoder: ids and segment ids of A and B with the
  * post-processor's special tokens, cut "longest first" to `max_ids` in all
- * (0: no cut).  Errors: UNSUPPORTED when the tokenizer has no pair form. */
+ * (0: no cut).  Special tokens written in A and B are plain text.
+ * Errors: UNSUPPORTED when the tokenizer has no pair form. */
 LOAM_API loam_status loam_tokenizer_encode_pair(const loam_tokenizer *tok, const char *a,
                                                 size_t n_a, const char *b, size_t n_b,
                                                 size_t max_ids, loam_ids *ids, loam_ids *type_ids,
