@@ -166,9 +166,7 @@ static int put_row(region *r, const row *w, float pitch, const row *before) {
         const unsigned char c = (unsigned char)p->text.data[l.begin + i];
         l.n_letters += (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c >= 0xC3;
     }
-    /* large type is set with large leading */
-    const float usual = fmaxf(pitch, 1.25F * fmaxf(l.height, before ? before->y1 - before->y0 : 0));
-    l.after_gap = !before || w->y0 - before->y0 > 1.3F * usual;
+    l.after_gap = !before || w->y0 - before->y0 > 1.3F * pitch;
     return !p->text.failed && add_line(p, &l);
 }
 
@@ -194,7 +192,7 @@ static int put_rows(region *r, size_t from, size_t to) {
 /* ---- gutters and bands ---- */
 
 typedef struct gutter {
-    float x;
+    float x, width;
 } gutter;
 
 /* How one row meets the gutter. */
@@ -214,7 +212,7 @@ static meeting meet(const region *r, const row *w, const gutter *g) {
     if (right > 1e8F) return LEFT_ONLY;
     if (left < -1e8F) return RIGHT_ONLY;
     /* a space of running text that happens to lie there is narrower than what divides columns */
-    return right - left < 0.6F * r->height ? SPANS : BOTH_SIDES;
+    return right - left < fmaxf(0.6F * g->width, 0.55F * r->height) ? SPANS : BOTH_SIDES;
 }
 
 /* Rows from .. to - 1: do both sides hold running text? */
@@ -298,7 +296,7 @@ static int find_gutter(const region *r, gutter *best) {
         if (to - from < min_width || from < x0 + 2 * r->height || to > x1 - 2 * r->height) continue;
         /* the narrow inner part is what all rows of the columns leave free: try three places */
         for (int k = 1; k <= 3; k++) {
-            const gutter g = {from + (to - from) * (float)k / 4};
+            const gutter g = {from + (to - from) * (float)k / 4, fminf(to - from, 3 * r->height)};
             const size_t rows = rows_in_columns(r, &g);
             if (rows > best_rows) {
                 best_rows = rows;
@@ -340,7 +338,7 @@ static int put_rest(region *r, size_t from, size_t to) {
 
 static int lay_out(page_layout *p, page_word *words, size_t n, int depth) {
     region r = {.p = p, .words = words, .n = n, .depth = depth, .height = median_height(words, n)};
-    gutter g = {0};
+    gutter g = {0, 0};
     if (n == 0) return 1;
     if (!find_rows(&r)) return 0;
     const int found = depth < MAX_DEPTH && n >= 12 ? find_gutter(&r, &g) : 0;

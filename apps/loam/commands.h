@@ -3,6 +3,7 @@
 #define LOAM_COMMANDS_H
 
 int loam_cmd_convert(int argc, char **argv);
+int loam_cmd_info(int argc, char **argv);
 int loam_cmd_tokenize(int argc, char **argv);
 
 #endif

@@ -95,6 +95,9 @@ LOAM_API uint64_t loam_arrays_file_bytes(const loam_arrays *a);
 LOAM_API loam_status loam_tensor_to_f32(const loam_tensor *t, uint64_t first, uint64_t n,
                                         float *out, loam_err *err);
 
+/* SHA-256 of the tensor's bytes as 64 hex digits and a NUL. */
+LOAM_API void loam_tensor_sha256(const loam_tensor *t, char out[65]);
+
 /* Write arrays.  The file appears whole or not at all: temp file beside it,
  * fsync, rename, fsync of the folder; the temp is removed on failure.
  * safetensors: tensors in the order given, header keys sorted, `metadata` is a

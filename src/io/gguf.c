@@ -113,13 +113,17 @@ static loam_status read_text(reader *r, const char **text, size_t *n, const char
 
 /* ---- key-value pairs ---- */
 
+/* A float stays one: "10000.0", not "10000". */
 static void put_float(loam_buf *b, float v) {
-    if (isnan(v))
+    if (isnan(v)) {
         loam_buf_puts(b, "NaN");
-    else if (isinf(v))
+    } else if (isinf(v)) {
         loam_buf_puts(b, v < 0 ? "-Infinity" : "Infinity");
-    else
+    } else {
+        const size_t start = b->n;
         loam_json_put_float(b, v);
+        if (!b->failed && !strpbrk(b->data + start, ".e")) loam_buf_puts(b, ".0");
+    }
 }
 
 static void put_double(loam_buf *b, double v) {

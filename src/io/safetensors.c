@@ -119,9 +119,11 @@ static int compare_places(const void *x, const void *y) {
 }
 
 /* The ranges, sorted, follow each other from the first byte of the data to the last. */
-static loam_status check_cover(loam_tensor *tensors, size_t n, loam_bytes file, loam_bytes data,
+static loam_status check_cover(loam_arrays *a, size_t first, loam_bytes file, loam_bytes data,
                                loam_err *err) {
     const unsigned char *at = data.p;
+    const size_t n = a->n - first;
+    loam_tensor *tensors = n ? a->tensors + first : NULL;
     if (n) qsort(tensors, n, sizeof *tensors, compare_places);
     for (size_t i = 0; i < n; i++) {
         const unsigned char *begin = tensors[i].data;
@@ -176,7 +178,7 @@ loam_status loam_safetensors_read(loam_arrays *a, loam_bytes file, loam_err *err
         else
             st = read_tensor(a, v, file, data, err);
     }
-    return st ? st : check_cover(a->tensors + first, a->n - first, file, data, err);
+    return st ? st : check_cover(a, first, file, data, err);
 }
 
 /* ---- writing ---- */

@@ -118,3 +118,10 @@ loam_status loam_tensor_to_f32(const loam_tensor *t, uint64_t first, uint64_t n,
     }
     return LOAM_OK;
 }
+
+void loam_tensor_sha256(const loam_tensor *t, char out[65]) {
+    loam_sha256 h;
+    loam_sha256_init(&h);
+    loam_sha256_update(&h, t->data, (size_t)t->bytes);
+    loam_sha256_hex(&h, out);
+}

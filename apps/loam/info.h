@@ -1,0 +1,20 @@
+/* info.h - the parts of `loam info`: files of arrays (info.c), model folders
+ * (info_model.c). */
+#ifndef LOAM_INFO_H
+#define LOAM_INFO_H
+
+#include <loam/tensor.h>
+
+typedef struct info_arguments {
+    int json, arrays, sha256;
+} info_arguments;
+
+void info_put_bytes(loam_buf *b, uint64_t n); /* "1.2 GB" */
+void info_put_count(loam_buf *b, uint64_t n); /* "1.54 billion" */
+/* A line each, or the JSON member `, "arrays": [...]`. */
+void info_put_arrays(loam_buf *b, const loam_arrays *arrays, const info_arguments *a);
+
+/* Exits with the one-line message when the folder is damaged or missing. */
+void info_model(loam_buf *b, const char *folder, const info_arguments *a);
+
+#endif
