@@ -55,4 +55,45 @@ LOAM_API int loam_hub_valid_repo(const char *name);
  * "." or ".." part, no backslash, no control character, at most 1024 bytes. */
 LOAM_API int loam_hub_valid_path(const char *path);
 
+/* Writing the cache, for the program that downloads.  Everything is put in place
+ * by rename, so that readers see a file whole or not at all. */
+
+typedef struct loam_hub_file {
+    const char *path; /* inside the repository */
+    uint64_t size;
+    const char *blob_id;    /* the file's git object id */
+    const char *lfs_sha256; /* NULL: an ordinary file */
+    const char *xet_hash;   /* NULL: none */
+} loam_hub_file;
+
+/* Make the cache, CACHEDIR.TAG and the repository's folders. */
+LOAM_API loam_status loam_hub_prepare(const char *repo, loam_err *err);
+/* trees/COMMIT.json: what the commit holds, so that a partial snapshot can be told. */
+LOAM_API loam_status loam_hub_write_tree(const char *repo, const char *commit,
+                                         const loam_hub_file *files, size_t n, loam_err *err);
+/* refs/REVISION: 40 digits without a newline; nothing is written when it says so already. */
+LOAM_API loam_status loam_hub_write_ref(const char *repo, const char *revision, const char *commit,
+                                        loam_err *err);
+
+/* 1 when `etag` is safe as a file name: letters, digits, '-', '_', at most 128. */
+LOAM_API int loam_hub_valid_etag(const char *etag);
+/* "CACHE/models--org--name/blobs/ETAG"; the caller frees. */
+LOAM_API loam_status loam_hub_blob_path(char **out, const char *repo, const char *etag,
+                                        loam_err *err);
+/* 1 when the snapshot's file is there in its full size. */
+LOAM_API int loam_hub_has_file(const char *repo, const char *commit, const char *path,
+                               uint64_t size);
+/* snapshots/COMMIT/PATH -> the blob, by a relative link; `plain`, or a file system
+ * without links: the blob itself is moved there. */
+LOAM_API loam_status loam_hub_link(const char *repo, const char *commit, const char *path,
+                                   const char *etag, int plain, loam_err *err);
+/* "CACHE/models--org--name/snapshots/COMMIT"; the caller frees. */
+LOAM_API loam_status loam_hub_snapshot_dir(char **out, const char *repo, const char *commit,
+                                           loam_err *err);
+
+/* .locks/models--org--name/ETAG.lock, as huggingface_hub takes it.  *fd is closed by
+ * the caller to unlock.  Errors: BUSY (another process has it), IO (cannot be
+ * locked here: read-only, or a file system without locks). */
+LOAM_API loam_status loam_hub_lock(int *fd, const char *repo, const char *etag, loam_err *err);
+
 #endif

@@ -1,0 +1,255 @@
+/* hfstore.c - writing the Hugging Face cache, in the order that is safe:
+ *
+ *     blobs/ETAG (by rename)  ->  snapshots/COMMIT/path (link)  ->  refs/REV
+ *
+ * A reader that follows refs/ finds a snapshot whose links lead to whole blobs.
+ * See hfcache.c for the layout.
+ */
+#include "base/base.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <loam/hub.h>
+#include <loam/json.h>
+#include <loam/tensor.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char CACHE_TAG[] =
+    "Signature: 8a477f597d28d172789f06886806bc55\n"
+    "# This file is a cache directory tag created by loam.\n"
+    "# For information about cache directory tags, see: https://bford.info/cachedir/\n";
+
+/* mkdir -p */
+static loam_status make_folders(const char *path, loam_err *err) {
+    loam_status st = LOAM_OK;
+    char *p = loam_strdup(path);
+    if (!p) return loam_fail(err, LOAM_ERR_MEMORY, "%s: path", path);
+    for (char *at = p + 1; !st; at++) {
+        if (*at != '/' && *at != '\0') continue;
+        const char kept = *at;
+        *at = '\0';
+        if (mkdir(p, 0777) != 0 && errno != EEXIST && !loam_path_is_folder(p))
+            st = loam_fail_errno(err, errno, "%s: create folder", p);
+        *at = kept;
+        if (!kept) break;
+    }
+    free(p);
+    return st;
+}
+
+/* The folder that `path` stands in. */
+static loam_status make_parent(const char *path, loam_err *err) {
+    const char *slash = strrchr(path, '/');
+    if (!slash || slash == path) return LOAM_OK;
+    char *parent = loam_strndup(path, (size_t)(slash - path));
+    if (!parent) return loam_fail(err, LOAM_ERR_MEMORY, "%s: path", path);
+    loam_status st = make_folders(parent, err);
+    free(parent);
+    return st;
+}
+
+/* "REPO_DIR/FORMAT..." */
+static loam_status repo_path(char **out, const char *repo, const char *folder, const char *name,
+                             loam_err *err) {
+    char *dir = NULL;
+    *out = NULL;
+    loam_status st = loam_hub_repo_dir(&dir, repo, err);
+    if (st) return st;
+    *out = loam_format("%s/%s/%s", dir, folder, name);
+    free(dir);
+    return *out ? LOAM_OK : loam_fail(err, LOAM_ERR_MEMORY, "%s: path", repo);
+}
+
+loam_status loam_hub_prepare(const char *repo, loam_err *err) {
+    static const char *const folders[] = {"blobs", "refs", "snapshots"};
+    char *cache = NULL, *tag = NULL;
+    loam_status st = loam_hub_cache_dir(&cache, err);
+    if (!st) st = make_folders(cache, err);
+    if (!st && !(tag = loam_path_join(cache, "CACHEDIR.TAG")))
+        st = loam_fail(err, LOAM_ERR_MEMORY, "%s: path", cache);
+    if (!st && !loam_path_exists(tag)) {
+        loam_err ignored; /* a courtesy to backup programs */
+        (void)loam_file_write(tag, CACHE_TAG, sizeof CACHE_TAG - 1, 0666, &ignored);
+    }
+    for (size_t i = 0; i < sizeof folders / sizeof *folders && !st; i++) {
+        char *path = NULL;
+        st = repo_path(&path, repo, folders[i], "", err);
+        if (!st) st = make_folders(path, err);
+        free(path);
+    }
+    free(tag);
+    free(cache);
+    return st;
+}
+
+loam_status loam_hub_write_tree(const char *repo, const char *commit, const loam_hub_file *files,
+                                size_t n, loam_err *err) {
+    loam_buf b = {0};
+    char *path = NULL, *name = loam_format("%s.json", commit);
+    if (!name) return loam_fail(err, LOAM_ERR_MEMORY, "%s: path", repo);
+    loam_status st = repo_path(&path, repo, "trees", name, err);
+    free(name);
+    if (st) return st;
+
+    loam_buf_puts(&b, "{\"format_version\": 1, \"files\": {");
+    for (size_t i = 0; i < n; i++) {
+        if (i) loam_buf_puts(&b, ", ");
+        loam_json_put_string(&b, files[i].path, strlen(files[i].path));
+        loam_buf_printf(&b, ": {\"size\": %llu, \"blob_id\": ", (unsigned long long)files[i].size);
+        if (files[i].blob_id)
+            loam_json_put_string(&b, files[i].blob_id, strlen(files[i].blob_id));
+        else
+            loam_buf_puts(&b, "null");
+        if (files[i].lfs_sha256) {
+            loam_buf_puts(&b, ", \"lfs_sha256\": ");
+            loam_json_put_string(&b, files[i].lfs_sha256, strlen(files[i].lfs_sha256));
+            loam_buf_printf(&b, ", \"lfs_size\": %llu", (unsigned long long)files[i].size);
+        }
+        if (files[i].xet_hash) {
+            loam_buf_puts(&b, ", \"xet_hash\": ");
+            loam_json_put_string(&b, files[i].xet_hash, strlen(files[i].xet_hash));
+        }
+        loam_buf_putc(&b, '}');
+    }
+    loam_buf_puts(&b, "}}");
+    if (b.failed) st = loam_fail(err, LOAM_ERR_MEMORY, "%s: list of files", repo);
+    if (!st) st = make_parent(path, err);
+    if (!st) st = loam_file_write(path, b.data, b.n, 0666, err);
+    loam_buf_deinit(&b);
+    free(path);
+    return st;
+}
+
+loam_status loam_hub_write_ref(const char *repo, const char *revision, const char *commit,
+                               loam_err *err) {
+    char *path = NULL;
+    loam_buf now = {0};
+    loam_err ignored;
+    loam_status st = repo_path(&path, repo, "refs", revision, err);
+    if (st) return st;
+    const int same = loam_file_read(&now, path, 4096, &ignored) == LOAM_OK &&
+                     now.n == strlen(commit) && memcmp(now.data, commit, now.n) == 0;
+    if (!same) st = make_parent(path, err);
+    if (!same && !st) st = loam_file_write(path, commit, strlen(commit), 0666, err);
+    loam_buf_deinit(&now);
+    free(path);
+    return st;
+}
+
+int loam_hub_valid_etag(const char *etag) {
+    const size_t n = strlen(etag);
+    if (n == 0 || n > 128) return 0;
+    for (size_t i = 0; i < n; i++) {
+        const char c = etag[i];
+        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+              c == '_' || c == '-'))
+            return 0;
+    }
+    return 1;
+}
+
+loam_status loam_hub_blob_path(char **out, const char *repo, const char *etag, loam_err *err) {
+    *out = NULL;
+    if (!loam_hub_valid_etag(etag))
+        return loam_fail(err, LOAM_ERR_FORMAT, "%s: unusable etag %.140s", repo, etag);
+    return repo_path(out, repo, "blobs", etag, err);
+}
+
+loam_status loam_hub_snapshot_dir(char **out, const char *repo, const char *commit, loam_err *err) {
+    return repo_path(out, repo, "snapshots", commit, err);
+}
+
+int loam_hub_has_file(const char *repo, const char *commit, const char *path, uint64_t size) {
+    char *dir = NULL, *full = NULL;
+    struct stat sb;
+    int has = 0;
+    if (loam_hub_snapshot_dir(&dir, repo, commit, NULL) == LOAM_OK &&
+        (full = loam_path_join(dir, path)))
+        has = stat(full, &sb) == 0 && S_ISREG(sb.st_mode) && (uint64_t)sb.st_size == size;
+    free(full);
+    free(dir);
+    return has;
+}
+
+/* "../../blobs/ETAG", with one more "../" for every folder in `path`. */
+static char *link_target(const char *path, const char *etag) {
+    loam_buf b = {0};
+    for (const char *p = path; (p = strchr(p, '/')); p++) loam_buf_puts(&b, "../");
+    loam_buf_printf(&b, "../../blobs/%s", etag);
+    if (b.failed) loam_buf_deinit(&b);
+    return b.data;
+}
+
+loam_status loam_hub_link(const char *repo, const char *commit, const char *path, const char *etag,
+                          int plain, loam_err *err) {
+    char *dir = NULL, *full = NULL, *tmp = NULL, *target = NULL, *blob = NULL;
+    loam_status st;
+    if (!loam_hub_valid_path(path))
+        return loam_fail(err, LOAM_ERR_FORMAT, "%s: file name %.200s leads elsewhere", repo, path);
+    st = loam_hub_blob_path(&blob, repo, etag, err);
+    if (!st) st = loam_hub_snapshot_dir(&dir, repo, commit, err);
+    if (st) goto done;
+    full = loam_path_join(dir, path);
+    tmp = full ? loam_format("%s.%ld.link", full, (long)getpid()) : NULL;
+    target = link_target(path, etag);
+    if (!tmp || !target) {
+        st = loam_fail(err, LOAM_ERR_MEMORY, "%s: path", path);
+        goto done;
+    }
+    st = make_parent(full, err);
+    if (st) goto done;
+    if (!plain) {
+        (void)unlink(tmp);
+        if (symlink(target, tmp) == 0) {
+            if (rename(tmp, full) != 0) {
+                st = loam_fail_errno(err, errno, "%s: put in place", full);
+                (void)unlink(tmp);
+            }
+            goto done;
+        }
+        if (errno != EPERM && errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL) {
+            st = loam_fail_errno(err, errno, "%s: link", full);
+            goto done;
+        }
+    }
+    if (rename(blob, full) != 0) st = loam_fail_errno(err, errno, "%s: put in place", full);
+done:
+    free(blob);
+    free(target);
+    free(tmp);
+    free(full);
+    free(dir);
+    return st;
+}
+
+loam_status loam_hub_lock(int *fd, const char *repo, const char *etag, loam_err *err) {
+    char *cache = NULL, *dir = NULL, *path = NULL;
+    *fd = -1;
+    loam_status st = loam_hub_cache_dir(&cache, err);
+    if (!st) st = loam_hub_repo_dir(&dir, repo, err);
+    if (!st) {
+        path = loam_format("%s/.locks/%s/%s.lock", cache, strrchr(dir, '/') + 1, etag);
+        if (!path) st = loam_fail(err, LOAM_ERR_MEMORY, "%s: path", repo);
+    }
+    if (!st) st = make_parent(path, err);
+    if (!st) {
+        *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0664);
+        if (*fd < 0)
+            st = loam_fail_errno(err, errno, "%s: open", path);
+        else if (flock(*fd, LOCK_EX | LOCK_NB) != 0)
+            st = errno == EWOULDBLOCK
+                     ? loam_fail(err, LOAM_ERR_BUSY, "%s: locked by another process", path)
+                     : loam_fail(err, LOAM_ERR_IO, "%s: cannot be locked", path);
+        if (st && *fd >= 0) {
+            close(*fd);
+            *fd = -1;
+        }
+    }
+    free(path);
+    free(dir);
+    free(cache);
+    return st;
+}
