@@ -1,14 +1,11 @@
 /* embedder.c - texts to vectors the way the folder's sentence-transformers settings say.
  *
  *     text -> prompt + text -> ids, cut to max_tokens -> encoder -> pooling -> [dense] -> unit
- *
- * Truncation and padding that tokenizer.json itself may ask for are ignored, as
- * sentence-transformers overrides both.  Special tokens written out in a text become
- * their ids, as in the original: vectors must be the same as the ones already stored.
  */
 #include "model/encoder.h"
 #include "ops/ops.h"
 #include "rag/fingerprint.h"
+#include "rag/frame.h"
 #include "rag/st_settings.h"
 #include <loam/rag.h>
 #include <loam/text.h>
@@ -30,9 +27,9 @@ struct loam_embedder {
     loam_st_settings settings;
     stage stages[LOAM_MAX_ST_STAGES];
     size_t pooled_dim, dim, max_tokens;
-    size_t n_prefix, n_suffix; /* special tokens before and after a text */
-    loam_compute compute;      /* of the dense stages */
-    loam_ids ids;              /* of the texts of a call; kept for the next */
+    loam_frame frame;
+    loam_compute compute; /* of the dense stages */
+    loam_ids ids;         /* of the texts of a call; kept for the next */
     size_t *starts, cap_starts;
     char fingerprint[65];
 };
@@ -112,34 +109,16 @@ static loam_status open_stages(loam_embedder *e, loam_err *err) {
     return LOAM_OK;
 }
 
-/* Which special tokens stand around a text: compare "a" with and without them. */
-static loam_status find_specials(loam_embedder *e, loam_err *err) {
-    loam_ids with = {0}, without = {0};
-    loam_status st = loam_tokenizer_encode(e->tokenizer, "a", 1, LOAM_ENCODE_SPECIAL, &with, err);
-    if (!st) st = loam_tokenizer_encode(e->tokenizer, "a", 1, 0, &without, err);
-    if (!st && without.n > 0 && with.n >= without.n) {
-        size_t at = 0;
-        while (at + without.n < with.n &&
-               memcmp(with.ids + at, without.ids, without.n * sizeof *with.ids) != 0)
-            at++;
-        e->n_prefix = at;
-        e->n_suffix = with.n - at - without.n;
-    }
-    loam_ids_deinit(&with);
-    loam_ids_deinit(&without);
-    return st;
-}
-
 /* A max_seq_length above the positions there are would fail at long texts in the
  * original; here the texts are cut at what the encoder can read. */
 static loam_status set_max_tokens(loam_embedder *e, const char *folder, loam_err *err) {
     const size_t positions = loam_encoder_get_info(e->encoder)->n_positions;
     e->max_tokens = e->settings.max_tokens;
     if (e->max_tokens == 0 || e->max_tokens > positions) e->max_tokens = positions;
-    if (e->max_tokens <= e->n_prefix + e->n_suffix)
+    if (e->max_tokens <= e->frame.n_prefix + e->frame.n_suffix)
         return loam_fail(err, LOAM_ERR_FORMAT,
                          "%s: %zu tokens at most leave no room for text beside %zu special ones",
-                         folder, e->max_tokens, e->n_prefix + e->n_suffix);
+                         folder, e->max_tokens, e->frame.n_prefix + e->frame.n_suffix);
     return LOAM_OK;
 }
 
@@ -156,7 +135,7 @@ loam_status loam_embedder_open(loam_embedder **out, const char *folder,
     const char *inner = e->settings.transformer;
     if (!st) st = loam_encoder_open(&e->encoder, inner, o->pool, o->precision, err);
     if (!st) st = loam_tokenizer_open(&e->tokenizer, inner, err);
-    if (!st) st = find_specials(e, err);
+    if (!st) st = loam_frame_find(&e->frame, e->tokenizer, err);
     if (!st) st = set_max_tokens(e, folder, err);
     if (st) goto done;
     e->pooled_dim = loam_encoder_get_info(e->encoder)->dim * e->settings.n_poolings;
@@ -197,31 +176,14 @@ const char *loam_embedder_fingerprint(const loam_embedder *e) {
 
 /* ---- text to ids ---- */
 
-static const unsigned ENCODE_FLAGS = LOAM_ENCODE_SPECIAL | LOAM_ENCODE_PARSE_SPECIAL;
-
 loam_status loam_embedder_count_tokens(const loam_embedder *e, loam_text text, size_t *n,
                                        loam_err *err) {
     loam_ids ids = {0};
     *n = 0;
-    loam_status st =
-        loam_tokenizer_encode(e->tokenizer, text.data, text.n, ENCODE_FLAGS, &ids, err);
+    loam_status st = loam_frame_append(&e->frame, text.data, text.n, 0, &ids, err);
     if (!st) *n = ids.n;
     loam_ids_deinit(&ids);
     return st;
-}
-
-/* Append one text's ids, cut to max_tokens with the closing special tokens kept. */
-static loam_status append_ids(loam_embedder *e, const char *text, size_t n, loam_err *err) {
-    const size_t start = e->ids.n;
-    loam_status st = loam_tokenizer_encode(e->tokenizer, text, n, ENCODE_FLAGS, &e->ids, err);
-    if (st) return st;
-    const size_t length = e->ids.n - start;
-    if (length <= e->max_tokens) return LOAM_OK;
-    int32_t *ids = e->ids.ids + start;
-    memmove(ids + e->max_tokens - e->n_suffix, ids + length - e->n_suffix,
-            e->n_suffix * sizeof *ids);
-    e->ids.n = start + e->max_tokens;
-    return LOAM_OK;
 }
 
 static loam_status tokenize(loam_embedder *e, const loam_text *texts, size_t n, const char *prompt,
@@ -242,9 +204,11 @@ static loam_status tokenize(loam_embedder *e, const loam_text *texts, size_t n, 
                 st = loam_fail(err, LOAM_ERR_MEMORY, "text %zu", i + 1);
                 break;
             }
-            st = append_ids(e, joined.data, joined.n, &inner);
+            st =
+                loam_frame_append(&e->frame, joined.data, joined.n, e->max_tokens, &e->ids, &inner);
         } else {
-            st = append_ids(e, texts[i].data ? texts[i].data : "", texts[i].n, &inner);
+            st = loam_frame_append(&e->frame, texts[i].data ? texts[i].data : "", texts[i].n,
+                                   e->max_tokens, &e->ids, &inner);
         }
         if (st) {
             loam_fail(err, st, "text %zu: %s", i + 1, inner.msg);
@@ -268,7 +232,7 @@ static loam_status count_prompt(const loam_embedder *e, const char *prompt, size
     *n = 0;
     if (!*prompt || !e->settings.skip_prompt) return LOAM_OK;
     loam_status st = loam_embedder_count_tokens(e, (loam_text){prompt, strlen(prompt)}, n, err);
-    if (!st) *n -= *n >= e->n_suffix ? e->n_suffix : *n;
+    if (!st) *n -= *n >= e->frame.n_suffix ? e->frame.n_suffix : *n;
     return st;
 }
 

@@ -6,18 +6,22 @@
  *     Qwen2ForCausalLM                                        mxbai-rerank-v2   reranker_lm.c
  *     Qwen3ForCausalLM                                        Qwen3-Reranker    reranker_lm.c
  *
- * A cross-encoder reads "[CLS] query [SEP] text [SEP]", cut longest first.  Its normalised
+ * A cross-encoder reads "[CLS] query [SEP] text [SEP]", cut longest first; an empty text
+ * leaves "[CLS] query [SEP]", as transformers makes of it.  Its normalised
  * score is the logit through the activation that the config names, a sigmoid when it names
  * none, as sentence-transformers' CrossEncoder.predict gives it.
  */
 #include "model/config.h"
 #include "model/encoder.h"
+#include "rag/frame.h"
 #include "rag/reranker_lm.h"
 #include "rag/st_settings.h"
 #include <loam/rag.h>
 #include <loam/text.h>
 
 #include <math.h>
+
+enum { MIN_TOKENS = 8 }; /* special tokens and something between them */
 
 typedef enum activation { ACTIVATION_SIGMOID, ACTIVATION_IDENTITY, ACTIVATION_TANH } activation;
 
@@ -26,6 +30,7 @@ struct loam_reranker {
     loam_encoder *encoder;
     loam_tokenizer *tokenizer;
     activation activation;
+    loam_frame frame;
     size_t max_tokens;
     loam_ids ids, types;
     size_t *starts, cap_starts;
@@ -74,9 +79,13 @@ static loam_status open_cross_encoder(loam_reranker *r, const char *folder, cons
                          "(an embedding model?)",
                          folder);
     st = loam_tokenizer_open(&r->tokenizer, folder, err);
+    if (!st) st = loam_frame_find(&r->frame, r->tokenizer, err);
     if (!st) st = loam_read_model_max_length(&limit, folder, err);
     r->max_tokens = info->n_positions;
     if (limit && limit < r->max_tokens) r->max_tokens = limit;
+    if (!st && r->max_tokens < MIN_TOKENS)
+        return loam_fail(err, LOAM_ERR_FORMAT, "%s: %zu tokens at most leave no room for a pair",
+                         folder, r->max_tokens);
     return st;
 }
 
@@ -145,6 +154,17 @@ void loam_reranker_close(loam_reranker *r) {
 
 /* ---- scoring ---- */
 
+static loam_status append_pair(loam_reranker *r, loam_text query, loam_text text, loam_err *err) {
+    const char *q = query.data ? query.data : "", *t = text.data ? text.data : "";
+    if (text.n > 0)
+        return loam_tokenizer_encode_pair(r->tokenizer, q, query.n, t, text.n, r->max_tokens,
+                                          &r->ids, &r->types, err);
+    loam_status st = loam_frame_append(&r->frame, q, query.n, r->max_tokens, &r->ids, err);
+    while (!st && r->types.n < r->ids.n)
+        if (!loam_ids_push(&r->types, 0)) st = loam_fail(err, LOAM_ERR_MEMORY, "token ids");
+    return st;
+}
+
 static loam_status tokenize_pairs(loam_reranker *r, loam_text query, const loam_text *texts,
                                   size_t n, loam_err *err) {
     r->ids.n = r->types.n = 0;
@@ -153,9 +173,7 @@ static loam_status tokenize_pairs(loam_reranker *r, loam_text query, const loam_
     for (size_t i = 0; i < n; i++) {
         loam_err inner = {0};
         r->starts[i] = r->ids.n;
-        loam_status st = loam_tokenizer_encode_pair(
-            r->tokenizer, query.data ? query.data : "", query.n, texts[i].data ? texts[i].data : "",
-            texts[i].n, r->max_tokens, &r->ids, &r->types, &inner);
+        loam_status st = append_pair(r, query, texts[i], &inner);
         if (st) return loam_fail(err, st, "text %zu: %s", i + 1, inner.msg);
         if (r->ids.n == r->starts[i])
             return loam_fail(err, LOAM_ERR_ARGUMENT, "text %zu: has no tokens", i + 1);
