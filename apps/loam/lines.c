@@ -1,0 +1,84 @@
+/* lines.c - texts from standard input; the header says how a line is read. */
+#include "loam/lines.h"
+
+#include "cli/cli.h"
+#include <loam/json.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Length of the well-formed character at s (n >= 1 bytes left), 0 when it is not one:
+ * no overlong forms, no surrogates, nothing above U+10FFFF. */
+static size_t character_length(const unsigned char *s, size_t n) {
+    if (s[0] < 0x80) return 1;
+    const size_t length = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
+    if (s[0] < 0xc2 || s[0] > 0xf4 || length > n) return 0;
+    for (size_t i = 1; i < length; i++)
+        if ((s[i] & 0xc0) != 0x80) return 0;
+    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) ||
+        (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
+        return 0;
+    return length;
+}
+
+void lines_check_utf8(const char *text, size_t n, const char *what, size_t number) {
+    const unsigned char *s = (const unsigned char *)text;
+    for (size_t at = 0; at < n;) {
+        const size_t length = character_length(s + at, n - at);
+        if (!length && number)
+            cli_fail(CLI_EXIT_INVALID,
+                     "%s: line %zu: not UTF-8 at byte %zu: convert it first (iconv -t utf-8)", what,
+                     number, at + 1);
+        if (!length) cli_fail(CLI_EXIT_INVALID, "%s: not UTF-8 at byte %zu", what, at + 1);
+        at += length;
+    }
+}
+
+/* Append the text of a line. */
+static void append_line(loam_buf *out, const loam_buf *line) {
+    loam_json *doc = NULL;
+    if (line->n >= 2 && line->data[0] == '"' &&
+        !loam_json_parse(&doc, line->data, line->n, "line", LOAM_JSON_LONE_SURROGATES, NULL)) {
+        size_t n = 0;
+        const char *s = loam_json_string(loam_json_root(doc), &n);
+        loam_buf_append(out, s, n);
+    } else {
+        loam_buf_append(out, line->data, line->n);
+    }
+    loam_json_free(doc);
+}
+
+void lines_read(lines *l) {
+    loam_buf line = {0};
+    while (cli_read_line(&line)) {
+        if (cli_cancel.requested) cli_fail(CLI_EXIT_SIGINT, "stopped");
+        lines_check_utf8(line.data, line.n, "standard input", l->n + 1);
+        const size_t start = l->bytes.n;
+        append_line(&l->bytes, &line);
+        if (l->n == l->cap) {
+            l->cap = l->cap ? 2 * l->cap : 256;
+            loam_text *grown = realloc(l->items, l->cap * sizeof *grown);
+            if (!grown) cli_fail(CLI_EXIT_RESOURCES, "out of memory reading standard input");
+            l->items = grown;
+        }
+        l->items[l->n++].n = l->bytes.n - start;
+        if (l->bytes.failed) cli_fail(CLI_EXIT_RESOURCES, "out of memory reading standard input");
+    }
+    loam_buf_deinit(&line);
+    /* the buffer stands still now */
+    size_t at = 0;
+    for (size_t i = 0; i < l->n; i++) {
+        l->items[i].data = l->bytes.data ? l->bytes.data + at : "";
+        at += l->items[i].n;
+    }
+}
+
+void lines_deinit(lines *l) {
+    free(l->items);
+    loam_buf_deinit(&l->bytes);
+    *l = (lines){0};
+}
+
+loam_precision lines_precision(const char *word) {
+    return word && strcmp(word, "exact") == 0 ? LOAM_EXACT : LOAM_FAST;
+}
