@@ -15,6 +15,8 @@ static const command COMMANDS[] = {
     {"convert", loam_cmd_convert, "make an MLX model folder from GGUF or a model folder"},
     {"tokenize", loam_cmd_tokenize, "text to token ids and back"},
     {"info", loam_cmd_info, "tell what a model folder, an index or a file of arrays holds"},
+    {"embed", loam_cmd_embed, "vectors of texts"},
+    {"rerank", loam_cmd_rerank, "how well texts answer a query"},
     {NULL, NULL, NULL},
 };
 

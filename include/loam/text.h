@@ -42,12 +42,12 @@ LOAM_API loam_status loam_tokenizer_encode(const loam_tokenizer *tok, const char
                                            unsigned flags, loam_ids *out, loam_err *err);
 /* Pair input of a cross-encoder: ids and segment ids of A and B with the
  * post-processor's special tokens, cut "longest first" to `max_ids` in all
- * (0: no cut).  Special tokens written in A and B are plain text.
+ * (0: no cut).  flags: LOAM_ENCODE_PARSE_SPECIAL or 0.
  * Errors: UNSUPPORTED when the tokenizer has no pair form. */
 LOAM_API loam_status loam_tokenizer_encode_pair(const loam_tokenizer *tok, const char *a,
                                                 size_t n_a, const char *b, size_t n_b,
-                                                size_t max_ids, loam_ids *ids, loam_ids *type_ids,
-                                                loam_err *err);
+                                                size_t max_ids, unsigned flags, loam_ids *ids,
+                                                loam_ids *type_ids, loam_err *err);
 /* How many special tokens LOAM_ENCODE_SPECIAL adds to one text. */
 LOAM_API size_t loam_tokenizer_n_added(const loam_tokenizer *tok);
 

@@ -158,7 +158,7 @@ static loam_status append_pair(loam_reranker *r, loam_text query, loam_text text
     const char *q = query.data ? query.data : "", *t = text.data ? text.data : "";
     if (text.n > 0)
         return loam_tokenizer_encode_pair(r->tokenizer, q, query.n, t, text.n, r->max_tokens,
-                                          &r->ids, &r->types, err);
+                                          LOAM_ENCODE_PARSE_SPECIAL, &r->ids, &r->types, err);
     loam_status st = loam_frame_append(&r->frame, q, query.n, r->max_tokens, &r->ids, err);
     while (!st && r->types.n < r->ids.n)
         if (!loam_ids_push(&r->types, 0)) st = loam_fail(err, LOAM_ERR_MEMORY, "token ids");

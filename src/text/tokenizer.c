@@ -388,8 +388,8 @@ static void cut_longest_first(size_t room, size_t *a, size_t *b) {
 }
 
 loam_status loam_tokenizer_encode_pair(const loam_tokenizer *tok, const char *a, size_t n_a,
-                                       const char *b, size_t n_b, size_t max_ids, loam_ids *ids,
-                                       loam_ids *type_ids, loam_err *err) {
+                                       const char *b, size_t n_b, size_t max_ids, unsigned flags,
+                                       loam_ids *ids, loam_ids *type_ids, loam_err *err) {
     if (!tok->has_pair)
         return loam_fail(err, LOAM_ERR_UNSUPPORTED, "%s: no form for pairs of texts", tok->name);
     if (max_ids && max_ids < tok->pair.n_added)
@@ -404,7 +404,10 @@ loam_status loam_tokenizer_encode_pair(const loam_tokenizer *tok, const char *a,
     for (int i = 0; i < 2 && !st; i++) {
         st = check_text(text[i], size[i], err);
         if (st) break;
-        loam_encoding e = {.tok = tok, .out = &part[i], .err = err, .skip_special = 1};
+        loam_encoding e = {.tok = tok,
+                           .out = &part[i],
+                           .err = err,
+                           .skip_special = !(flags & LOAM_ENCODE_PARSE_SPECIAL)};
         loam_words_init(&e, size[i]);
         st = encode_sequence(&e, text[i], size[i]);
         free_encoding(&e);
