@@ -86,16 +86,28 @@ static loam_status count_tokens(const job *j, size_t begin, size_t end, size_t *
 
 enum { PROBE_BYTES = 4 }; /* of a too long unit, this many bytes a token are tried first */
 
+static int is_white(char c) {
+    return c == ' ' || c == '\n' || c == '\t';
+}
+
 /* Where to cut [begin, end) at the latest at `limit`: behind white space, else between characters. */
 static size_t cut_before(const char *text, size_t begin, size_t limit) {
     for (size_t at = limit; at > begin + (limit - begin) / 2; at--)
-        if (text[at - 1] == ' ' || text[at - 1] == '\n' || text[at - 1] == '\t') return at;
+        if (is_white(text[at - 1])) return at;
     size_t at = limit;
     while (at > begin && !utf8_is_start(text[at])) at--;
     if (at > begin) return at;
     at = limit;
     while (!utf8_is_start(text[at])) at++; /* a single character: keep it whole; text[end] is NUL */
     return at;
+}
+
+static int push_measured(units *out, unit u) {
+    void *grown = out->items;
+    if (!loam_grow(&grown, &out->cap, out->n + 1, sizeof *out->items)) return 0;
+    out->items = grown;
+    out->items[out->n++] = u;
+    return 1;
 }
 
 /* A unit above the limit becomes several.  Work is linear: each try halves what the last one took. */
@@ -111,17 +123,15 @@ static loam_status split_unit(job *j, unit u, size_t limit, units *out) {
             if (n <= limit || take <= 1) break;
             take /= 2;
         }
-        void *grown = out->items;
-        if (!loam_grow(&grown, &out->cap, out->n + 1, sizeof *out->items))
-            return fail_memory(j->err);
-        out->items = grown;
         unit piece = u;
         piece.begin = begin;
         piece.end = end;
         piece.tokens = (uint32_t)n;
         piece.is_heading = 0; /* a heading that long is prose */
         piece.is_paragraph = u.is_paragraph && begin == u.begin;
-        out->items[out->n++] = piece;
+        while (piece.begin < piece.end && is_white(text[piece.begin])) piece.begin++;
+        while (piece.end > piece.begin && is_white(text[piece.end - 1])) piece.end--;
+        if (piece.begin < piece.end && !push_measured(out, piece)) return fail_memory(j->err);
         begin = end;
     }
     return LOAM_OK;
@@ -137,12 +147,8 @@ static loam_status measure_units(job *j, const units *in, size_t limit, units *o
         if (!st && n > limit) {
             st = split_unit(j, u, limit, out);
         } else if (!st) {
-            void *grown = out->items;
-            if (!loam_grow(&grown, &out->cap, out->n + 1, sizeof *out->items))
-                return fail_memory(j->err);
-            out->items = grown;
             u.tokens = (uint32_t)n;
-            out->items[out->n++] = u;
+            if (!push_measured(out, u)) return fail_memory(j->err);
         }
         if (st) return st;
     }
