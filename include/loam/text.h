@@ -83,17 +83,19 @@ LOAM_API void loam_detok_free(loam_detok *d);
  * limits on steps, depth and output; no I/O. */
 typedef struct loam_template loam_template;
 /* chat_template.jinja, else tokenizer_config.json's chat_template (string, or the
- * list's "default"), else chat_template.json.  NOT_FOUND when the folder has none. */
+ * list's "default"), else chat_template.json.  NOT_FOUND when the folder has none.
+ * `folder` may also be the path of a template file. */
 LOAM_API loam_status loam_template_open(loam_template **out, const char *folder, loam_err *err);
 LOAM_API loam_status loam_template_new(loam_template **out, const char *source, size_t n,
                                        const char *name, loam_err *err);
 LOAM_API void loam_template_free(loam_template *t);
 
 enum {
-    LOAM_TEMPLATE_CHAT =
-        1 /* as transformers' apply_chat_template: null message keys dropped, `tools` and
-                              `documents` always defined, reasoning_content/thinking copied to each other,
-                              bos_token/eos_token from the folder defined */
+    /* As transformers' apply_chat_template: null message keys dropped, `tools` and `documents`
+     * always defined, reasoning_content/thinking copied to each other, bos_token/eos_token/...
+     * from the folder defined. */
+    LOAM_TEMPLATE_CHAT = 1,
+    LOAM_TEMPLATE_UTC = 2 /* strftime_now shows `now` in UTC (SOURCE_DATE_EPOCH), else local time */
 };
 /* Render with the members of the object `vars` as variables.  `now` is seconds
  * since the epoch for strftime_now (UTC when it comes from SOURCE_DATE_EPOCH, see the app).
