@@ -62,7 +62,10 @@ _Noreturn void loam_tmpl_fail(tmpl_ctx *c, loam_status status, const char *fmt, 
     va_start(args, fmt);
     vsnprintf(why, sizeof why, fmt, args);
     va_end(args);
-    c->status = loam_fail(c->err, status, "%s: %s (line %d)", c->name, why, c->line);
+    if (c->line)
+        c->status = loam_fail(c->err, status, "%s: %s (line %d)", c->name, why, c->line);
+    else
+        c->status = loam_fail(c->err, status, "%s: %s", c->name, why);
     longjmp(c->jump, 1);
 }
 
@@ -91,6 +94,12 @@ loam_status loam_template_new(loam_template **out, const char *source, size_t n,
     if (n > TMPL_MAX_SOURCE)
         return loam_fail(err, LOAM_ERR_LIMIT, "%s: a template of %zu bytes is larger than %d MB",
                          name, n, TMPL_MAX_SOURCE >> 20);
+    for (const char *p = source, *end = source + n; p < end;) {
+        const char *at = p;
+        if (loam_tmpl_rune(&p, end) == 0xfffd && p - at < 3)
+            return loam_fail(err, LOAM_ERR_FORMAT, "%s: not UTF-8 at byte %zu", name,
+                             (size_t)(at - source));
+    }
     loam_template *t = calloc(1, sizeof *t);
     if (t) t->name = loam_strdup(name);
     if (!t || !t->name) {
@@ -295,6 +304,8 @@ static void prepare_chat(tmpl_ctx *c, tmpl_dict *vars) {
 static void render(tmpl_ctx *c, const loam_template *t, const loam_json_value *vars,
                    unsigned flags) {
     tmpl_dict *all = loam_tmpl_dict_new(c, 16);
+    c->name = "conversation"; /* what is wrong at first is not the template */
+    c->line = 0;
     if (flags & LOAM_TEMPLATE_CHAT) define_special_tokens(c, t, all);
     const tmpl_value given = loam_tmpl_from_json(c, vars);
     if (given.type != TMPL_DICT)
@@ -310,6 +321,7 @@ static void render(tmpl_ctx *c, const loam_template *t, const loam_json_value *v
         loam_tmpl_define(c, base, all->entries[i].key.as.s, all->entries[i].value);
     c->root = c->frame = base;
     c->tree = t->tree;
+    c->name = t->name;
     loam_tmpl_exec(c, t->tree);
 }
 
