@@ -153,6 +153,14 @@ static void check_all_positions(loam_session *s, const reference *r, const float
     all_rows a = {want, vocab, 0, 0};
     loam_session_reset(s);
     CHECK(!loam_session_feed_all(s, r->ids, r->n, compare_row, &a, &err), "%s: %s", name, err.msg);
+    /* and in two calls: positions are counted from each call's first id */
+    all_rows rest = {want + 5 * vocab, vocab, 0, 0};
+    loam_session_reset(s);
+    CHECK(!loam_session_feed(s, r->ids, 5, NULL, &err), "%s: %s", name, err.msg);
+    CHECK(!loam_session_feed_all(s, r->ids + 5, r->n - 5, compare_row, &rest, &err), "%s: %s", name,
+          err.msg);
+    CHECK(rest.n == r->n - 5 && rest.worst <= TOLERANCE, "%s: %zu positions, off by %g", name,
+          rest.n, (double)rest.worst);
     CHECK(a.n == r->n && a.worst <= TOLERANCE, "%s: %zu positions, off by %g", name, a.n,
           (double)a.worst);
 }

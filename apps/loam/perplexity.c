@@ -29,7 +29,7 @@ static const cli_option OPTIONS[] = {
     {"special", 0, CLI_FLAG, offsetof(arguments, special), "",
      "begin with the tokenizer's special tokens (default: the text's own tokens only)", 0, 0},
     {"n-ctx", 'c', CLI_SIZE, offsetof(arguments, n_ctx), "N",
-     "window (default: the model's context, at most 4096)", 0, 1 << 28},
+     "window (default: the model's context, at most 4096)", 2, 1 << 28},
     {"precision", 0, CLI_CHOICE, offsetof(arguments, precision), "exact|fast",
      "fast: 8-bit activations; exact: f32 (default: fast)", 0, 0},
     {"threads", 0, CLI_SIZE, offsetof(arguments, threads), "N",

@@ -347,7 +347,7 @@ loam_status loam_timeline_feed_each(loam_timeline *t, const int32_t *ids, size_t
             t->has_hidden = t->has_hidden && done == 0; /* still of position start - 1 */
             return st;
         }
-        if (each) each(ctx, start + done, m, norm(t, &d->final_norm, t->x, m, t->h));
+        if (each) each(ctx, done, m, norm(t, &d->final_norm, t->x, m, t->h));
         if (last) norm(t, &d->final_norm, t->x + (m - 1) * dim, 1, t->hidden);
         t->position += m;
         done += m;
