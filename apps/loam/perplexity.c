@@ -66,12 +66,13 @@ static void score(void *ctx, size_t i, const float *logits) {
     scorer *s = ctx;
     const size_t at = s->offset + i;
     if (at + 1 >= s->n || at < s->first) return;
-    float top = logits[0];
-    double sum = 0.0;
+    float top = logits[0], sum = 0.0f;
     for (size_t j = 1; j < s->vocab; j++)
         if (logits[j] > top) top = logits[j];
-    for (size_t j = 0; j < s->vocab; j++) sum += (double)expf(logits[j] - top);
-    s->nll[at] = (double)top + log(sum) - (double)logits[s->ids[at + 1]];
+    /* In f32 and in order, as the reference program sums: its figures are what ours are
+     * compared with.  Double would give 1.4e-4 more at 49,152 entries. */
+    for (size_t j = 0; j < s->vocab; j++) sum += expf(logits[j] - top);
+    s->nll[at] = (double)top + log((double)sum) - (double)logits[s->ids[at + 1]];
 }
 
 static void score_window(loam_session *session, scorer *s) {
