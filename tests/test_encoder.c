@@ -1,5 +1,6 @@
 /* test_encoder.c - the encoder against a plain double-precision forward pass, its
  * invariances (packing, threads, names, formats), the golden classifier and bad folders. */
+#include "kernels/quantize.h"
 #include "model/encoder.h"
 #include "test.h"
 
@@ -64,30 +65,21 @@ typedef struct writing {
     int lab;                          /* the lab's npz names, in an npz */
     loam_dtype dtype;                 /* of matrices */
     const char *drop;                 /* leave this tensor out */
+    int bits;                         /* matrices as MLX affine, groups of 32, f32 scales */
     float poison;                     /* first number of the last matrix */
 } writing;
 
 typedef struct tensors {
-    loam_tensor items[N_TENSORS + 2];
-    char names[N_TENSORS + 2][128];
-    void *data[N_TENSORS + 2];
+    loam_tensor items[3 * N_TENSORS]; /* affine: three a matrix */
+    char names[3 * N_TENSORS][128];
+    void *data[3 * N_TENSORS];
     size_t n;
 } tensors;
 
-static void add(tensors *t, const writing *w, const char *name, const float *x, size_t rows,
-                size_t cols) {
-    if (w->drop && strcmp(w->drop, name) == 0) return;
+static void put(tensors *t, const char *name, loam_dtype dtype, size_t rows, size_t cols,
+                void *data) {
     const size_t n = rows * (cols ? cols : 1);
-    const loam_dtype dtype = cols ? w->dtype : LOAM_F32;
-    snprintf(t->names[t->n], sizeof t->names[t->n], "%s%s", w->prefix, name);
-    char *data = malloc(4 * n);
-    for (size_t i = 0; i < n; i++) {
-        const uint16_t h = dtype == LOAM_F16 ? loam_f32_to_f16(x[i]) : loam_f32_to_bf16(x[i]);
-        if (dtype == LOAM_F32)
-            memcpy(data + 4 * i, &x[i], 4);
-        else
-            memcpy(data + 2 * i, &h, 2);
-    }
+    snprintf(t->names[t->n], sizeof t->names[t->n], "%s", name);
     t->data[t->n] = data;
     t->items[t->n] = (loam_tensor){.name = t->names[t->n],
                                    .dtype = dtype,
@@ -98,6 +90,49 @@ static void add(tensors *t, const writing *w, const char *name, const float *x, 
     t->n++;
 }
 
+/* "x.weight" becomes x.weight, x.scales, x.biases; `x` itself what these stand for. */
+static void put_affine(tensors *t, const char *name, int bits, float *x, size_t rows, size_t cols) {
+    const size_t stem = strlen(name) - strlen("weight"), groups = cols / 32;
+    const size_t row_bytes = loam_quant_row_bytes(cols, bits);
+    char *packed = malloc(rows * row_bytes);
+    float *scales = malloc(rows * groups * 4), *biases = malloc(rows * groups * 4);
+    char leaf[128];
+    for (size_t r = 0; r < rows; r++) {
+        float *row = x + r * cols;
+        loam_quantize_affine_row(row, cols, bits, 32, LOAM_FLOAT_F32, packed + r * row_bytes,
+                                 scales + r * groups, biases + r * groups);
+        loam_dequantize_affine_row(packed + r * row_bytes, scales + r * groups, biases + r * groups,
+                                   cols, bits, 32, LOAM_FLOAT_F32, row);
+    }
+    put(t, name, LOAM_U32, rows, row_bytes / 4, packed);
+    snprintf(leaf, sizeof leaf, "%.*sscales", (int)stem, name);
+    put(t, leaf, LOAM_F32, rows, groups, scales);
+    snprintf(leaf, sizeof leaf, "%.*sbiases", (int)stem, name);
+    put(t, leaf, LOAM_F32, rows, groups, biases);
+}
+
+static void add(tensors *t, const writing *w, const char *name, float *x, size_t rows,
+                size_t cols) {
+    char full[128];
+    if (w->drop && strcmp(w->drop, name) == 0) return;
+    snprintf(full, sizeof full, "%s%s", w->prefix, name);
+    if (cols && w->bits) {
+        put_affine(t, full, w->bits, x, rows, cols);
+        return;
+    }
+    const size_t n = rows * (cols ? cols : 1);
+    const loam_dtype dtype = cols ? w->dtype : LOAM_F32;
+    char *data = malloc(4 * n);
+    for (size_t i = 0; i < n; i++) {
+        const uint16_t h = dtype == LOAM_F16 ? loam_f32_to_f16(x[i]) : loam_f32_to_bf16(x[i]);
+        if (dtype == LOAM_F32)
+            memcpy(data + 4 * i, &x[i], 4);
+        else
+            memcpy(data + 2 * i, &h, 2);
+    }
+    put(t, full, dtype, rows, cols, data);
+}
+
 static void add_layer(tensors *t, const writing *w, const model *m, int i) {
     static const char *const NAMES[2][8] = {
         {"attention.self.query", "attention.self.key", "attention.self.value",
@@ -106,7 +141,7 @@ static void add_layer(tensors *t, const writing *w, const model *m, int i) {
         {"attention.query_proj", "attention.key_proj", "attention.value_proj", "attention.out_proj",
          "ln1", "linear1", "linear2", "ln2"}};
     const struct {
-        const float *x;
+        float *x;
         int name;
         size_t rows, cols;
         const char *leaf;
@@ -285,12 +320,14 @@ static void collect(void *ctx, size_t sequence, const float *rows, size_t n_rows
 }
 
 /* Run all sequences at once (split 0) or one by one. */
+static loam_precision precision = LOAM_EXACT;
+
 static void run(const char *path, loam_pool *p, loam_rows rows, int split, collected *c) {
     loam_err err = {0};
     loam_encoder *m = NULL;
     memset(c, 0, sizeof *c);
     c->all = rows == LOAM_ROWS_ALL;
-    loam_status st = loam_encoder_open(&m, path, p, LOAM_EXACT, &err);
+    loam_status st = loam_encoder_open(&m, path, p, precision, &err);
     CHECK(!st, "%s", err.msg);
     if (st) return;
     if (split) {
@@ -320,12 +357,11 @@ static void run(const char *path, loam_pool *p, loam_rows rows, int split, colle
 
 static collected base, other;
 
-/* f32 sums of at most 96 terms, eight products deep; values are of size 1 after the norms. */
-static void test_encoder_matches_double(const model *m) {
+static double rms; /* of the last comparison; the values themselves are of size 1 */
+
+static double worst_against_double(const model *m) {
     static double want[POSITIONS][DIM];
-    double worst = 0;
-    write_model(m, &(writing){.prefix = "bert.", .dtype = LOAM_F32});
-    run(folder, pool, LOAM_ROWS_ALL, 0, &base);
+    double worst = 0, squares = 0;
     for (size_t s = 0; s < N_SEQ; s++) {
         const size_t n = starts[s + 1] - starts[s];
         forward(m, ids + starts[s], types + starts[s], n, want);
@@ -333,10 +369,41 @@ static void test_encoder_matches_double(const model *m) {
             for (int c = 0; c < DIM; c++) {
                 const double diff = fabs((double)base.rows[starts[s] + i][c] - want[i][c]);
                 worst = diff > worst ? diff : worst;
+                squares += diff * diff;
             }
     }
-    CHECK(worst <= 2e-5, "off by %g", worst);
-    CHECK(worst > 0, "nothing was compared");
+    rms = sqrt(squares / (double)(starts[N_SEQ] * DIM));
+    return worst;
+}
+
+/* f32 sums of at most 96 terms, eight products deep; values are of size 1 after the norms. */
+static void test_encoder_matches_double(const model *m) {
+    write_model(m, &(writing){.prefix = "bert.", .dtype = LOAM_F32});
+    run(folder, pool, LOAM_ROWS_ALL, 0, &base);
+    const double worst = worst_against_double(m);
+    CHECK(worst <= 2e-5 && worst > 0, "off by %g", worst);
+}
+
+/* Quantised matrices, tables too: exact as above; fast rounds activations to steps of 1/127
+ * of the largest in a group: 0.5 % of their size each, a few times that after two layers. */
+static void test_encoder_affine(void) {
+    static const int BITS[] = {4, 8, 3};
+    for (size_t i = 0; i < sizeof BITS / sizeof *BITS; i++) {
+        model m = {0};
+        make_model(&m);
+        write_model(&m, &(writing){.prefix = "", .bits = BITS[i]});
+        run(folder, pool, LOAM_ROWS_ALL, 0, &base);
+        const double exact = worst_against_double(&m);
+        CHECK(exact <= 2e-5 && exact > 0, "%d bits: off by %g", BITS[i], exact);
+        precision = LOAM_FAST;
+        run(folder, pool, LOAM_ROWS_ALL, 0, &base);
+        const double fast = worst_against_double(&m);
+        CHECK(rms <= 0.03 && fast > exact, "%d bits, fast: off by %g, rms %g", BITS[i], fast, rms);
+        run(folder, pool, LOAM_ROWS_ALL, 1, &other);
+        CHECK(memcmp(base.rows, other.rows, sizeof base.rows) == 0, "%d bits: one a call", BITS[i]);
+        precision = LOAM_EXACT;
+        free_model(&m);
+    }
 }
 
 static void test_encoder_same_bits(const model *m) {
@@ -578,6 +645,7 @@ int main(void) {
     make_sequences();
     test_encoder_matches_double(&m);
     test_encoder_same_bits(&m);
+    test_encoder_affine();
     test_encoder_bad_config(&m);
     test_encoder_bad_input(&m);
     test_encoder_golden_classifier();
