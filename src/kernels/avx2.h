@@ -49,10 +49,10 @@ LOAM_INLINE __m256 load_scalars(loam_element e, const unsigned char *p, size_t i
 
 /* The same, of them only n < 8 are there. */
 static inline __m256 load_scalars_part(loam_element e, const unsigned char *p, size_t i, size_t n) {
-    unsigned char some[32] = {0};
-    const size_t size = e == LOAM_ELEMENT_F32 ? 4 : 2;
-    memcpy(some, p + size * i, size * n);
-    return load_scalars(e, some, 0);
+    if (e == LOAM_ELEMENT_F32) return load_part((const float *)(const void *)(p + 4 * i), n);
+    uint16_t some[16] = {0}; /* a whole register, whatever the compiler thinks of e */
+    for (size_t j = 0; j < n; j++) some[j] = loam_read_u16(p + 2 * (i + j));
+    return load_scalars(e, (const unsigned char *)some, 0);
 }
 
 /* Rows to columns: out[j] lane i = in[i] lane j. */
@@ -130,9 +130,10 @@ void loam_avx2_use_attention(loam_kernels *k);
 /* One position i_m of `a` (avx2_vector.c), for integer_product. */
 void loam_avx2_vector(const loam_matrix *w, size_t row0, size_t n_rows, const loam_acts *a,
                       size_t i_m, float *y, void *scratch);
-/* Scales or biases of eight rows, transposed: out[(g - g0) * stride + row], n groups. */
+/* Scales or biases of eight rows, transposed: out[g * stride + row] for all groups.
+ * rows ascend; rows up to `end_row` exist. */
 void loam_avx2_scales8(const loam_matrix *w, const unsigned char *base, const size_t rows[8],
-                       size_t g0, size_t n, float *out, size_t stride);
+                       size_t end_row, float *out, size_t stride);
 
 /* y[i][0 .. 15] (+)= sum over k ascending of x[i][k] * b[k][0 .. 15], one fma each, for up to
  * six rows i.  `begin` starts from 0, else from y.  b rows are b_stride apart. */

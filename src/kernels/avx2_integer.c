@@ -17,7 +17,7 @@
 
 #if defined(__AVX2__)
 
-enum { TILE_ROWS = 16, TILE_COLS = 4, PANEL_BYTES = 192 << 10, ROWS_MAX = 64, VECTOR_MAX = 4 };
+enum { TILE_ROWS = 16, TILE_COLS = 4, PANEL_BYTES = 96 << 10, ROWS_MAX = 64, VECTOR_MAX = 4 };
 
 typedef struct panel {
     const loam_matrix *w;
@@ -63,26 +63,6 @@ static void unpack_half(const loam_matrix *w, const unsigned char *const row[8],
     }
 }
 
-/* Scales (or biases) of eight rows: out[g * stride + row]. */
-void loam_avx2_scales8(const loam_matrix *w, const unsigned char *base, const size_t rows[8],
-                       size_t g0, size_t n, float *out, size_t stride) {
-    const size_t n_groups = w->cols / (size_t)w->group, size = loam_element_bytes(w->scale);
-
-    for (size_t g = g0; g < g0 + n; g += 8) {
-        const size_t left = g0 + n - g;
-        __m256 t[8];
-#pragma GCC unroll 8
-        for (size_t i = 0; i < 8; i++) {
-            const unsigned char *p = base + rows[i] * n_groups * size;
-            t[i] =
-                left >= 8 ? load_scalars(w->scale, p, g) : load_scalars_part(w->scale, p, g, left);
-        }
-        transpose8(t);
-        for (size_t i = 0; i < 8 && i < left; i++)
-            _mm256_storeu_ps(out + (g - g0 + i) * stride, t[i]);
-    }
-}
-
 /* Sixteen rows from `row0`; rows beyond n_rows repeat the last. */
 static void fill_panel(const panel *p, size_t tile, size_t row0, size_t n_rows) {
     const loam_matrix *w = p->w;
@@ -97,8 +77,8 @@ static void fill_panel(const panel *p, size_t tile, size_t row0, size_t n_rows) 
             row[i] = w->data + rows[i] * row_bytes;
         }
         unpack_half(w, row, p->q + tile * TILE_ROWS * w->cols + 32 * half);
-        loam_avx2_scales8(w, w->scales, rows, 0, p->n_groups, p->scales + at + 8 * half, TILE_ROWS);
-        loam_avx2_scales8(w, w->biases, rows, 0, p->n_groups, p->biases + at + 8 * half, TILE_ROWS);
+        loam_avx2_scales8(w, w->scales, rows, row0 + n_rows, p->scales + at + 8 * half, TILE_ROWS);
+        loam_avx2_scales8(w, w->biases, rows, row0 + n_rows, p->biases + at + 8 * half, TILE_ROWS);
     }
 }
 
@@ -110,6 +90,10 @@ typedef struct tile_args {
     const int8_t *x[TILE_COLS];
     const float *d[TILE_COLS], *s[TILE_COLS];
 } tile_args;
+
+/* gcc reorders integer sums: it would make all products of an unrolled loop first and spill
+ * them, at half the speed.  This fixes a sum in its register and costs nothing. */
+#define KEEP(v) __asm__("" : "+x"(v))
 
 #define FOR_COLS _Pragma("GCC unroll 4") for (size_t c = 0; c < TILE_COLS; c++)
 
@@ -133,6 +117,8 @@ LOAM_INLINE void sum_narrow(const unsigned char *q, const int8_t *const x[TILE_C
                 const __m256i xc = broadcast4(x[c] + k);
                 a[c] = _mm256_add_epi16(a[c], _mm256_maddubs_epi16(q0, xc));
                 b[c] = _mm256_add_epi16(b[c], _mm256_maddubs_epi16(q1, xc));
+                KEEP(a[c]);
+                KEEP(b[c]);
             }
         }
         FOR_COLS {
@@ -154,6 +140,8 @@ LOAM_INLINE void sum_wide(const unsigned char *q, const int8_t *const x[TILE_COL
             const __m256i p1 = _mm256_maddubs_epi16(a1, _mm256_sign_epi8(xc, q1));
             lo[c] = _mm256_add_epi32(lo[c], _mm256_madd_epi16(p0, ones));
             hi[c] = _mm256_add_epi32(hi[c], _mm256_madd_epi16(p1, ones));
+            KEEP(lo[c]);
+            KEEP(hi[c]);
         }
     }
 }

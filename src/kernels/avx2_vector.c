@@ -8,7 +8,7 @@
  *
  * Each row's sum over a group is spread over a register; eight registers are added into one
  * whose lanes are the rows.  With groups of 32 the halves of the registers stay apart and
- * give two groups.  Scales are transposed eight rows x eight groups at a time.
+ * give two groups.  Scales are transposed too, all groups of the eight rows at once.
  *
  * The rows that come next are fetched into the cache eight rows ahead, at the same column.
  */
@@ -16,7 +16,7 @@
 
 #if defined(__AVX2__)
 
-enum { ROWS = 8, GROUPS = 8 };
+enum { ROWS = 8 };
 
 typedef struct vector_args {
     const loam_matrix *w;
@@ -25,7 +25,8 @@ typedef struct vector_args {
     const float *d, *s;
     const unsigned char *row[ROWS];
     size_t rows[ROWS];
-    size_t ahead; /* bytes to the rows eight further on */
+    float *scales, *biases; /* [n_groups][ROWS], room */
+    size_t ahead;           /* bytes to the rows eight further on */
 } vector_args;
 
 /* Halves of one 32-column vector pair: [first 32 columns | next 32]. */
@@ -157,44 +158,35 @@ LOAM_INLINE __m256 add_group(const vector_args *t, size_t g, __m256i sum, int bi
 
 /* Eight outputs. */
 LOAM_INLINE __m256 rows8(const vector_args *t, int bits, size_t group) {
-    const loam_matrix *w = t->w;
-    const size_t n_groups = w->cols / group;
-    float scales[GROUPS * ROWS];
+    const size_t n_groups = t->w->cols / group;
+    const float *scales = t->scales;
     __m256 acc = _mm256_setzero_ps();
+    __m256i low, high;
 
-    for (size_t g0 = 0; g0 < n_groups; g0 += GROUPS) {
-        const size_t n = n_groups - g0 < GROUPS ? n_groups - g0 : GROUPS;
-        loam_avx2_scales8(w, w->scales, t->rows, g0, n, scales, ROWS);
-        for (size_t i = 0; i < n; i++) {
-            const size_t g = g0 + i, k = g * group;
-            __m256i low, high;
-            if (group == 32 && i + 1 == n && n % 2) {
-                unit8_tail(t, k, bits, &low);
-                acc = add_group(t, g, low, bits, scales + i * ROWS, acc);
-                break;
-            }
-            unit8(t, k, bits, group == 32, &low, &high);
-            if (group == 32) {
-                acc = add_group(t, g, low, bits, scales + i * ROWS, acc);
-                i++;
-                acc = add_group(t, g + 1, high, bits, scales + i * ROWS, acc);
-                continue;
-            }
+    if (group == 32) {
+        for (size_t g = 0; g + 2 <= n_groups; g += 2) {
+            unit8(t, g * 32, bits, 1, &low, &high);
+            acc = add_group(t, g, low, bits, scales + g * ROWS, acc);
+            acc = add_group(t, g + 1, high, bits, scales + (g + 1) * ROWS, acc);
+        }
+        if (n_groups % 2) {
+            unit8_tail(t, (n_groups - 1) * 32, bits, &low);
+            acc = add_group(t, n_groups - 1, low, bits, scales + (n_groups - 1) * ROWS, acc);
+        }
+    } else {
+        for (size_t g = 0; g < n_groups; g++) {
+            unit8(t, g * group, bits, 0, &low, &high);
             __m256i sum = _mm256_add_epi32(low, high);
             if (group == 128) {
-                unit8(t, k + 64, bits, 0, &low, &high);
+                unit8(t, g * group + 64, bits, 0, &low, &high);
                 sum = _mm256_add_epi32(sum, _mm256_add_epi32(low, high));
             }
-            acc = add_group(t, g, sum, bits, scales + i * ROWS, acc);
+            acc = add_group(t, g, sum, bits, scales + g * ROWS, acc);
         }
     }
-    for (size_t g0 = 0; g0 < n_groups; g0 += GROUPS) {
-        const size_t n = n_groups - g0 < GROUPS ? n_groups - g0 : GROUPS;
-        loam_avx2_scales8(w, w->biases, t->rows, g0, n, scales, ROWS);
-        for (size_t i = 0; i < n; i++)
-            acc = _mm256_fmadd_ps(_mm256_loadu_ps(scales + i * ROWS),
-                                  _mm256_broadcast_ss(t->s + g0 + i), acc);
-    }
+    for (size_t g = 0; g < n_groups; g++)
+        acc = _mm256_fmadd_ps(_mm256_loadu_ps(t->biases + g * ROWS), _mm256_broadcast_ss(t->s + g),
+                              acc);
     return acc;
 }
 
@@ -246,6 +238,66 @@ static void arrange(const int8_t *x, size_t cols, int bits, int8_t *out) {
     for (size_t k = 0; k < cols - whole; k++) out[whole + k / 2 + k % 2 * 32] = x[whole + k];
 }
 
+/* 16-bit scales of sixteen groups at once: as 32-bit lanes they transpose in pairs, and a
+ * bf16 becomes f32 by a shift or a mask. */
+static size_t scales8_bf16(const unsigned char *const p[8], size_t n, float *out, size_t stride) {
+    const __m256i high = _mm256_set1_epi32((int)0xffff0000u);
+    size_t g = 0;
+
+    for (; g + 16 <= n; g += 16) {
+        __m256 t[8];
+#pragma GCC unroll 8
+        for (size_t i = 0; i < 8; i++) t[i] = _mm256_castsi256_ps(load256(p[i] + 2 * g));
+        transpose8(t);
+#pragma GCC unroll 8
+        for (size_t i = 0; i < 8; i++) {
+            const __m256i v = _mm256_castps_si256(t[i]);
+            float *o = out + (g + 2 * i) * stride;
+            _mm256_storeu_ps(o, _mm256_castsi256_ps(_mm256_slli_epi32(v, 16)));
+            _mm256_storeu_ps(o + stride, _mm256_castsi256_ps(_mm256_and_si256(v, high)));
+        }
+    }
+    return g;
+}
+
+/* The last groups of a row are loaded together with the next row's first, where there is a
+ * next row before `end`. */
+LOAM_INLINE void scales8(loam_element e, const unsigned char *const p[8], const unsigned char *end,
+                         size_t g, size_t n, float *out, size_t stride) {
+    const size_t size = loam_element_bytes(e);
+    for (; g < n; g += 8) {
+        const size_t left = n - g;
+        __m256 t[8];
+        if (left >= 8 || (size_t)(end - p[7]) >= (g + 8) * size) {
+#pragma GCC unroll 8
+            for (size_t i = 0; i < 8; i++) t[i] = load_scalars(e, p[i], g);
+        } else {
+            for (size_t i = 0; i < 8; i++) t[i] = load_scalars_part(e, p[i], g, left);
+        }
+        transpose8(t);
+        if (left >= 8) {
+#pragma GCC unroll 8
+            for (size_t i = 0; i < 8; i++) _mm256_storeu_ps(out + (g + i) * stride, t[i]);
+        } else {
+            for (size_t i = 0; i < left; i++) _mm256_storeu_ps(out + (g + i) * stride, t[i]);
+        }
+    }
+}
+
+void loam_avx2_scales8(const loam_matrix *w, const unsigned char *base, const size_t rows[8],
+                       size_t end_row, float *out, size_t stride) {
+    const size_t n = w->cols / (size_t)w->group, bytes = n * loam_element_bytes(w->scale);
+    const unsigned char *p[8], *end = base + end_row * bytes;
+
+    for (size_t i = 0; i < 8; i++) p[i] = base + rows[i] * bytes;
+    if (w->scale == LOAM_ELEMENT_BF16)
+        scales8(LOAM_ELEMENT_BF16, p, end, scales8_bf16(p, n, out, stride), n, out, stride);
+    else if (w->scale == LOAM_ELEMENT_F16)
+        scales8(LOAM_ELEMENT_F16, p, end, 0, n, out, stride);
+    else
+        scales8(LOAM_ELEMENT_F32, p, end, 0, n, out, stride);
+}
+
 void loam_avx2_vector(const loam_matrix *w, size_t row0, size_t n_rows, const loam_acts *a,
                       size_t i_m, float *y, void *scratch) {
     static void (*const by_bits[])(const vector_args *t, float *y, size_t n) = {
@@ -254,7 +306,10 @@ void loam_avx2_vector(const loam_matrix *w, size_t row0, size_t n_rows, const lo
     const size_t row_bytes = loam_matrix_row_bytes(w), group = (size_t)w->group;
     int8_t *arranged = scratch;
     int32_t *sums = (int32_t *)(void *)(arranged + (w->cols + 63) / 64 * 64);
+    float *scales = (float *)(void *)(sums + w->cols / group);
     vector_args t = {.w = w,
+                     .scales = scales,
+                     .biases = scales + w->cols / group * ROWS,
                      .x = arranged,
                      .sums = sums,
                      .d = a->d + i_m * a->g_stride,
@@ -273,6 +328,8 @@ void loam_avx2_vector(const loam_matrix *w, size_t row0, size_t n_rows, const lo
             t.rows[i] = row0 + r + (i < n ? i : n - 1);
             t.row[i] = w->data + t.rows[i] * row_bytes;
         }
+        loam_avx2_scales8(w, w->scales, t.rows, row0 + n_rows, t.scales, ROWS);
+        loam_avx2_scales8(w, w->biases, t.rows, row0 + n_rows, t.biases, ROWS);
         by_bits[w->bits](&t, y + r, n);
     }
 }
