@@ -11,14 +11,12 @@
 #include "cli/cli.h"
 
 #include <curl/curl.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <fnmatch.h>
 #include <loam/hub.h>
 #include <loam/json.h>
 #include <openssl/evp.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -32,7 +30,6 @@ enum {
     MAX_FILES = 100000,
     MAX_LIST_BYTES = 64 << 20,
     MAX_WAIT = 120,      /* seconds that a server may ask to wait */
-    FOREIGN_STALE = 60,  /* another machine's partial file is dead after so many quiet seconds */
     MAX_REQUESTS = 1000, /* for one file, however it trickles */
     TEXT = 256
 };
@@ -110,6 +107,8 @@ typedef struct session {
     size_t n_files;
     cli_progress *bar;
     uint64_t total, done, received;
+    struct timespec quiet_since; /* of the running transfer: since when no byte has come */
+    curl_off_t seen;
 } session;
 
 static session S; /* one download per process */
@@ -215,13 +214,12 @@ static int is_hub(const char *url) {
     return n && origin_length(url) == n && strncasecmp(url, S.endpoint, n) == 0;
 }
 
-static int header_is(const char *line, size_t n, const char *name, const char **value,
-                     size_t *value_n) {
+/* The value when a header line has this name (in lower case), or NULL. */
+static const char *header_value(const char *line, size_t n, const char *name, size_t *value_n) {
     const size_t k = strlen(name);
-    if (n <= k || strncasecmp(line, name, k) != 0 || line[k] != ':') return 0;
-    *value = line + k + 1;
+    if (n <= k || strncasecmp(line, name, k) != 0 || line[k] != ':') return NULL;
     *value_n = n - k - 1;
-    return 1;
+    return line + k + 1;
 }
 
 /* W/"abc" -> abc */
@@ -263,25 +261,24 @@ static size_t on_header(char *line, size_t size, size_t count, void *ctx) {
         r->linked_size = r->length = -1;
         const char *space = memchr(line, ' ', n);
         if (space) r->status = strtol(space, NULL, 10);
-    } else if (header_is(line, n, "ETag", &v, &k)) {
-        copy_etag(r->etag, v, k);
-    } else if (header_is(line, n, "X-Linked-Etag", &v, &k)) {
-        copy_etag(r->linked_etag, v, k);
-    } else if (header_is(line, n, "X-Linked-Size", &v, &k)) {
-        r->linked_size = parse_size(v, k);
-    } else if (header_is(line, n, "Content-Length", &v, &k)) {
-        r->length = parse_size(v, k);
-    } else if (header_is(line, n, "Content-Range", &v, &k)) {
-        (void)copy_trimmed(r->content_range, sizeof r->content_range, v, k);
-    } else if (header_is(line, n, "Content-Encoding", &v, &k)) {
-        (void)copy_trimmed(r->encoding, sizeof r->encoding, v, k);
-    } else if (header_is(line, n, "Retry-After", &v, &k)) {
-        (void)copy_trimmed(r->retry_after, sizeof r->retry_after, v, k);
-    } else if (header_is(line, n, "X-Error-Code", &v, &k)) {
-        (void)copy_trimmed(r->error_code, sizeof r->error_code, v, k);
-    } else if (header_is(line, n, "Link", &v, &k)) {
-        copy_next(r, v, k);
+        return n;
     }
+    const struct {
+        const char *name;
+        char *to;
+        size_t size;
+    } texts[] = {{"content-range", r->content_range, sizeof r->content_range},
+                 {"content-encoding", r->encoding, sizeof r->encoding},
+                 {"retry-after", r->retry_after, sizeof r->retry_after},
+                 {"x-error-code", r->error_code, sizeof r->error_code}};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        if ((v = header_value(line, n, texts[i].name, &k)))
+            (void)copy_trimmed(texts[i].to, texts[i].size, v, k);
+    if ((v = header_value(line, n, "etag", &k))) copy_etag(r->etag, v, k);
+    if ((v = header_value(line, n, "x-linked-etag", &k))) copy_etag(r->linked_etag, v, k);
+    if ((v = header_value(line, n, "x-linked-size", &k))) r->linked_size = parse_size(v, k);
+    if ((v = header_value(line, n, "content-length", &k))) r->length = parse_size(v, k);
+    if ((v = header_value(line, n, "link", &k))) copy_next(r, v, k);
     return n;
 }
 
@@ -340,9 +337,14 @@ static size_t on_file(char *bytes, size_t size, size_t count, void *ctx) {
     return n;
 }
 
-static int on_progress(void *ctx, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d) {
-    (void)ctx, (void)a, (void)b, (void)c, (void)d;
-    return cli_cancel.requested; /* non-zero ends the transfer */
+/* Called all the time, bytes or not: non-zero ends the transfer. */
+static int on_progress(void *ctx, curl_off_t total, curl_off_t now, curl_off_t a, curl_off_t b) {
+    struct timespec t;
+    (void)ctx, (void)total, (void)a, (void)b;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    if (S.quiet_since.tv_sec == 0 || now != S.seen) S.quiet_since = t;
+    S.seen = now;
+    return cli_cancel.requested || t.tv_sec - S.quiet_since.tv_sec > S.a.timeout;
 }
 
 /* One exchange without redirects. */
@@ -353,14 +355,13 @@ static CURLcode exchange(const char *url, int head, uint64_t from, curl_write_ca
     CURL *c = S.curl;
     memset(r, 0, sizeof *r);
     r->linked_size = r->length = -1;
+    S.quiet_since.tv_sec = S.seen = 0;
     curl_easy_reset(c);
     curl_easy_setopt(c, CURLOPT_URL, url);
     curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(c, CURLOPT_USERAGENT, "loam/" LOAM_VERSION);
     curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT, (long)S.a.timeout);
-    curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, 1L);
-    curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, (long)S.a.timeout);
     if (head) curl_easy_setopt(c, CURLOPT_NOBODY, 1L);
     curl_easy_setopt(c, CURLOPT_HEADERFUNCTION, on_header);
     curl_easy_setopt(c, CURLOPT_HEADERDATA, r);
@@ -418,6 +419,7 @@ static int is_temporary(CURLcode rc, const reply *r) {
     case CURLE_COULDNT_RESOLVE_PROXY:
     case CURLE_COULDNT_CONNECT:
     case CURLE_OPERATION_TIMEDOUT:
+    case CURLE_ABORTED_BY_CALLBACK: /* silence; being asked to stop has been seen to */
     case CURLE_PARTIAL_FILE:
     case CURLE_GOT_NOTHING:
     case CURLE_SEND_ERROR:
@@ -460,7 +462,7 @@ _Noreturn static void fail_transfer(const char *what, CURLcode rc, const reply *
     cli_progress_end(S.bar);
     if (rc)
         cli_fail(CLI_EXIT_NETWORK, "%s: %s: %s: try again, what is here is kept", S.name.repo, what,
-                 curl_easy_strerror(rc));
+                 rc == CURLE_ABORTED_BY_CALLBACK ? "no answer in time" : curl_easy_strerror(rc));
     const char *repo = S.name.repo;
     if (r->status == 401 || r->status == 403) {
         if (strcmp(r->error_code, "GatedRepo") == 0)
@@ -532,8 +534,6 @@ static hub_file *add_file(const char *path) {
     if (!loam_hub_valid_path(path))
         cli_fail(CLI_EXIT_INVALID, "%s: the list of files names %.100s, which leads elsewhere",
                  S.name.repo, path);
-    for (size_t i = 0; i < S.n_files && S.n_files < 64; i++)
-        if (strcmp(S.files[i].path, path) == 0) return &S.files[i];
     if (S.n_files >= MAX_FILES) cli_fail(CLI_EXIT_INVALID, "%s: too many files", S.name.repo);
     if ((S.n_files & (S.n_files + 1)) == 0 || !S.files)
         S.files = must(realloc(S.files, (2 * S.n_files + 2) * sizeof *S.files));
@@ -584,7 +584,6 @@ static void add_tree(const loam_json_value *list) {
         const char *oid = loam_json_string(loam_json_get(v, "oid"), NULL);
         const char *sha = loam_json_string(loam_json_get(lfs, "oid"), NULL);
         if (!sha) sha = loam_json_string(loam_json_get(lfs, "sha256"), NULL);
-        free(f->oid), free(f->sha256), free(f->xet);
         f->oid = copy_if(oid);
         f->sha256 = copy_if(is_hex(sha, 64) ? sha : NULL);
         f->xet = copy_if(loam_json_string(loam_json_get(v, "xetHash"), NULL));
@@ -787,42 +786,6 @@ static void complete(const hub_file *f, int fd) {
     fail_transfer(f->path, CURLE_PARTIAL_FILE, &(reply){0});
 }
 
-/* ETAG.loam-PID-HOST.incomplete: HOST tells machines apart that share the cache. */
-static unsigned long host_number(void) {
-    char name[256] = "";
-    unsigned long h = 5381;
-    (void)gethostname(name, sizeof name - 1);
-    for (const char *p = name; *p; p++) h = (h * 33 + (unsigned char)*p) & 0xffffff;
-    return h;
-}
-
-/* Take over what an earlier run left of this blob: only one process can win the
- * rename, so two never write one file, even where locks do nothing. */
-static void adopt_partial(const char *blob, const char *own) {
-    const char *base = strrchr(blob, '/') + 1;
-    char *folder = must(strndup(blob, (size_t)(base - blob)));
-    DIR *d = opendir(folder);
-    for (const struct dirent *e; d && (e = readdir(d));) {
-        unsigned long pid, host;
-        int end = 0;
-        struct stat sb;
-        const size_t n = strlen(base);
-        if (strncmp(e->d_name, base, n) != 0 ||
-            sscanf(e->d_name + n, ".loam-%lu-%lx.incomplete%n", &pid, &host, &end) != 2 || !end ||
-            e->d_name[n + (size_t)end])
-            continue;
-        if (fstatat(dirfd(d), e->d_name, &sb, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(sb.st_mode))
-            continue;
-        const int ours = host == host_number();
-        if (ours ? kill((pid_t)pid, 0) == 0 || errno != ESRCH
-                 : difftime(time(NULL), sb.st_mtime) < FOREIGN_STALE)
-            continue;
-        if (renameat(dirfd(d), e->d_name, AT_FDCWD, own) == 0) break;
-    }
-    if (d) closedir(d);
-    free(folder);
-}
-
 static int wait_for_lock(const hub_file *f) {
     loam_err err;
     int fd = -1;
@@ -841,7 +804,7 @@ static void get_file(hub_file *f) {
     loam_err err;
     struct stat sb;
     char *blob = NULL;
-    loam_buf own = {0};
+    char *own = NULL;
     find_metadata(f);
     check(loam_hub_blob_path(&blob, S.name.repo, f->etag, &err), &err);
     const int lock = wait_for_lock(f);
@@ -853,23 +816,20 @@ static void get_file(hub_file *f) {
         if (stat(blob, &sb) == 0 && S_ISREG(sb.st_mode) && sb.st_size == f->size) {
             S.done += (uint64_t)f->size;
         } else {
-            loam_buf_printf(&own, "%s.loam-%ld-%lx.incomplete", blob, (long)getpid(),
-                            host_number());
-            adopt_partial(blob, must(own.data));
-            const int fd = open(own.data, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
-            if (fd < 0) check(loam_fail_errno(&err, errno, "%s: create", own.data), &err);
+            int fd = -1;
+            check(loam_hub_open_partial(&fd, &own, S.name.repo, f->etag, &err), &err);
             S.done += file_size(fd);
             complete(f, fd);
-            if (fsync(fd) != 0) check(loam_fail_errno(&err, errno, "%s: sync", own.data), &err);
+            if (fsync(fd) != 0) check(loam_fail_errno(&err, errno, "%s: sync", own), &err);
             close(fd);
-            if (rename(own.data, blob) != 0)
+            if (rename(own, blob) != 0)
                 check(loam_fail_errno(&err, errno, "%s: put in place", blob), &err);
         }
         check(loam_hub_link(S.name.repo, S.commit, f->path, f->etag, plain, &err), &err);
     }
     cli_progress_set(S.bar, S.done, S.total);
     if (lock >= 0) close(lock);
-    loam_buf_deinit(&own);
+    free(own);
     free(blob);
 }
 

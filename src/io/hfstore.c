@@ -7,15 +7,20 @@
  */
 #include "base/base.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <loam/hub.h>
 #include <loam/json.h>
 #include <loam/tensor.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
+
+enum { FOREIGN_STALE = 60 }; /* quiet seconds after which another machine's partial is dead */
 
 static const char CACHE_TAG[] =
     "Signature: 8a477f597d28d172789f06886806bc55\n"
@@ -251,5 +256,56 @@ loam_status loam_hub_lock(int *fd, const char *repo, const char *etag, loam_err 
     free(path);
     free(dir);
     free(cache);
+    return st;
+}
+
+/* Tells machines apart that share a cache. */
+static unsigned long host_number(void) {
+    char name[256] = "";
+    (void)gethostname(name, sizeof name - 1);
+    return (unsigned long)(loam_hash(name, strlen(name), 0) & 0xffffff);
+}
+
+/* Take over what an earlier run left of this blob: only one process can win the
+ * rename, so two never write one file, even where locks do nothing. */
+static void adopt_partial(const char *blob, const char *own) {
+    const char *base = strrchr(blob, '/') + 1;
+    const size_t n = strlen(base);
+    char *folder = loam_strndup(blob, (size_t)(base - blob));
+    DIR *d = folder ? opendir(folder) : NULL;
+    for (const struct dirent *e; d && (e = readdir(d));) {
+        unsigned long pid, host;
+        int end = 0;
+        struct stat sb;
+        if (strncmp(e->d_name, base, n) != 0 ||
+            sscanf(e->d_name + n, ".loam-%lu-%lx.incomplete%n", &pid, &host, &end) != 2 || !end ||
+            e->d_name[n + (size_t)end])
+            continue;
+        if (fstatat(dirfd(d), e->d_name, &sb, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(sb.st_mode))
+            continue;
+        const int alive = host == host_number() ? kill((pid_t)pid, 0) == 0 || errno != ESRCH
+                                                : difftime(time(NULL), sb.st_mtime) < FOREIGN_STALE;
+        if (!alive && renameat(dirfd(d), e->d_name, AT_FDCWD, own) == 0) break;
+    }
+    if (d) closedir(d);
+    free(folder);
+}
+
+loam_status loam_hub_open_partial(int *fd, char **path, const char *repo, const char *etag,
+                                  loam_err *err) {
+    char *blob = NULL;
+    *fd = -1;
+    *path = NULL;
+    loam_status st = loam_hub_blob_path(&blob, repo, etag, err);
+    if (st) return st;
+    *path = loam_format("%s.loam-%ld-%lx.incomplete", blob, (long)getpid(), host_number());
+    if (*path) {
+        adopt_partial(blob, *path);
+        *fd = open(*path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
+        if (*fd < 0) st = loam_fail_errno(err, errno, "%s: create", *path);
+    } else {
+        st = loam_fail(err, LOAM_ERR_MEMORY, "%s: path", repo);
+    }
+    free(blob);
     return st;
 }
