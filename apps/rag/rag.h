@@ -1,0 +1,86 @@
+/* rag.h - the parts of rag-cli: what it holds open, one question's way through it.
+ *
+ *   rag_cli.c    options, the loop over questions
+ *   load.c       index, embedder, reranker, language model
+ *   retrieve.c   question -> hits -> [rerank] -> contexts, printed
+ *   answer.c     contexts -> prompt -> streamed answer -> citations, printed
+ *   cite.c       "[2]" in an answer checked against the context it names
+ *   line.c       questions from a pipe or the terminal
+ */
+#ifndef LOAM_RAG_APP_H
+#define LOAM_RAG_APP_H
+
+#include "cli/cli.h"
+#include <loam/engine.h>
+#include <loam/rag.h>
+#include <loam/text.h>
+
+/* The seed's defaults. */
+#define RAG_DEFAULT_INDEX    "models/indexes/vdb.npz"
+#define RAG_DEFAULT_MODEL    "mlx-community/Phi-3-mini-4k-instruct-unsloth-4bit"
+#define RAG_DEFAULT_RERANKER "mlx-community/mxbai-rerank-large-v2"
+#define RAG_DEFAULT_EMBEDDER "sentence-transformers/all-MiniLM-L6-v2"
+
+enum { RAG_CANDIDATES = 20, RAG_MAX_TOP_K = 100 };
+
+typedef struct rag_args {
+    const char *vdb_path, *model_id, *reranker_id, *embed_model, *system, *precision;
+    size_t top_k, max_tokens, n_ctx, threads;
+    uint64_t seed;
+    float temp;
+    int no_reranker, json, no_stream, require_citations;
+} rag_args;
+
+typedef struct rag_app {
+    const rag_args *args;
+    loam_pool *pool;
+    loam_index *index;
+    loam_embedder *embedder;
+    loam_reranker *reranker;
+    loam_model *model;
+    loam_tokenizer *tokenizer;
+    loam_template *template; /* NULL: the model has none */
+    loam_session *session;
+    char *index_path; /* absolute */
+    const char *model_name, *reranker_name;
+} rag_app;
+
+/* One passage of the question at hand, best first. */
+typedef struct rag_context {
+    uint64_t id;
+    float score, rerank_score;
+    loam_chunk chunk;
+    int cited; /* by the answer, checked */
+} rag_context;
+
+typedef struct rag_contexts {
+    rag_context items[RAG_MAX_TOP_K];
+    size_t n;
+} rag_contexts;
+
+/* load.c: exits with one line on failure. */
+void rag_load(rag_app *app, const rag_args *args);
+void rag_unload(rag_app *app);
+
+/* retrieve.c */
+loam_status rag_retrieve(rag_app *app, loam_text question, rag_contexts *out, loam_err *err);
+void rag_print_contexts(const rag_contexts *c);
+/* "source, page 3, characters 120-640" */
+void rag_put_place(loam_buf *b, const loam_chunk *c);
+void rag_put_context_json(loam_buf *b, const rag_context *c, size_t number);
+
+/* answer.c: returns the exit code of this question. */
+int rag_answer(rag_app *app, loam_text question, rag_contexts *c);
+
+/* cite.c: marks the contexts that the answer names and that hold its words; returns how
+ * many.  When it names none, the best-matching context is marked if it holds most of the
+ * answer's words, and *matched is set. */
+size_t rag_cite(loam_text answer, rag_contexts *c, int *matched);
+
+/* line.c: next question, without its newline: 1; 0 at the end. */
+typedef struct rag_lines rag_lines;
+rag_lines *rag_lines_open(int prompt);
+int rag_lines_next(rag_lines *l, loam_buf *line);
+void rag_lines_close(rag_lines *l);
+
+#endif
