@@ -1,0 +1,53 @@
+#!/bin/bash
+# Everything a change must pass: format, layers, both compilers, sanitizers, fuzz smoke, static analysis.
+# usage: check.sh [STEP...]    steps: format layers gcc clang asan tsan fuzz cppcheck tidy (default: all)
+# FUZZ_SECONDS (default 60) per fuzz target.
+set -u
+steps=${*:-format layers gcc clang asan tsan fuzz cppcheck tidy}
+failed=""
+jobs=$(nproc)
+
+need=""
+for p in clang clang-format clang-tidy cppcheck; do command -v $p >/dev/null 2>&1 || need="$need $p"; done
+if [ -n "$need" ]; then
+    # shellcheck disable=SC2086
+    apt-get update -q >/dev/null && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $need >/dev/null
+fi
+
+sources() { git ls-files 'src/*.c' 'apps/*.c' 'tests/*.c' 'bench/*.c' 'src/*.h' 'apps/*.h' 'include/*.h' 'tests/*.h'; }
+step_format() { sources | xargs clang-format --dry-run -Werror; }
+step_layers() { python3 tools/check-layers.py; }
+step_gcc() { make -s -j"$jobs" CC=gcc all tests; }
+step_clang() { make -s -j"$jobs" CONFIG=clang all tests; }
+step_asan() { make -s -j"$jobs" CONFIG=asan all tests && ASAN_OPTIONS=detect_stack_use_after_return=1 tools/run-tests.sh build/asan build/asan/bin; }
+step_tsan() { make -s -j"$jobs" CONFIG=tsan tests && for t in base ops kernels stream decoder engine index; do
+    [ ! -x build/tsan/tests/test_$t ] || build/tsan/tests/test_$t || return 1; done; }
+step_fuzz() {
+    make -s -j"$jobs" CONFIG=fuzz fuzzers || return 1
+    local f corpus
+    for f in build/fuzz/fuzz/fuzz_*; do
+        case $f in *.o | *.d) continue ;; esac
+        corpus=build/fuzz/corpus/$(basename "$f")
+        mkdir -p "$corpus"
+        local seeds=tests/fuzz/seeds/$(basename "$f" | sed s/^fuzz_//)
+        echo "fuzz: $(basename "$f"), ${FUZZ_SECONDS:-60} s"
+        "$f" -max_total_time="${FUZZ_SECONDS:-60}" -rss_limit_mb=2048 -timeout=20 -print_final_stats=0 -verbosity=0 \
+            -artifact_prefix="$corpus-" "$corpus" $([ -d "$seeds" ] && echo "$seeds") || return 1
+    done
+}
+step_cppcheck() { cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
+    --suppress=missingIncludeSystem -Iinclude -Isrc -Iapps src apps; }
+step_tidy() { git ls-files 'src/*.c' 'apps/*.c' | grep -v '^src/kernels/' | xargs -P "$jobs" -n 4 clang-tidy --quiet -- -std=c11 -D_GNU_SOURCE -Iinclude -Isrc -Iapps \
+    $(pkg-config --cflags poppler-glib 2>/dev/null) 2>/dev/null; }
+
+for s in $steps; do
+    start=$SECONDS
+    if "step_$s" >"/tmp/loam-check-$s.log" 2>&1; then
+        echo "ok     $s ($((SECONDS - start)) s)"
+    else
+        echo "FAILED $s: the end of its output:"
+        tail -n 30 "/tmp/loam-check-$s.log" | sed 's/^/       /'
+        failed="$failed $s"
+    fi
+done
+[ -z "$failed" ] && echo "check: all passed" || { echo "check: failed:$failed"; exit 1; }
