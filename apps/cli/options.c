@@ -1,5 +1,6 @@
 /* options.c - one table gives parsing, --help and (by tools/) man pages and completions. */
 #include "cli/cli.h"
+#include "cli/man.h"
 
 #include <errno.h>
 #include <math.h>
@@ -183,6 +184,8 @@ static void show_common(const cli_program *p, const char *name) {
         print_help(p);
     else if (!strcmp(name, "version"))
         printf("loam %s\n", LOAM_VERSION);
+    else if (!strcmp(name, "print-man")) /* for tools/make-man.sh */
+        cli_print_man(p, COMMON, sizeof COMMON / sizeof *COMMON);
     else
         return;
     exit(cli_finish(CLI_EXIT_OK));
