@@ -88,6 +88,11 @@ LOAM_API unsigned loam_pool_size(const loam_pool *pool);
 /* Number of CPUs this process may use: affinity mask, then cgroup v1/v2 quota. */
 LOAM_API unsigned loam_cpu_count(void);
 
+/* Bytes per second that the pool's workers read together from a block of `bytes` (larger
+ * than the caches to measure memory): best of five passes, in a plain summing loop.
+ * 0 when the block cannot be had. */
+LOAM_API double loam_measure_read_bandwidth(loam_pool *pool, size_t bytes);
+
 /* Name of the kernel set in use: "ref", "avx2", "avx512vnni", ... */
 LOAM_API const char *loam_cpu_isa(void);
 
