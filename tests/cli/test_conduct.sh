@@ -1,0 +1,82 @@
+#!/bin/bash
+# Options, exit codes and streams of all programs: what a shell and a script rely on.
+. tests/cli/lib.sh
+
+for p in rag-cli loam bench-cli; do
+    run $p --help
+    expect 0 "$p --help"
+    silent "$p --help"
+    prints "Usage: $p" "$p --help"
+    run $p --version
+    expect 0 "$p --version"
+    prints "loam " "$p --version"
+done
+for c in $(loam --help | sed -n '/^Commands:/,/^$/p' | awk 'NR > 1 && NF { print $1 }'); do
+    run loam "$c" --help
+    expect 0 "loam $c --help"
+    prints "Usage: loam $c" "loam $c --help"
+    prints "Examples:" "loam $c --help"
+    run loam "$c" --no-such-flag
+    expect 2 "loam $c --no-such-flag"
+    one_line "loam $c --no-such-flag"
+done
+
+run rag-cli --vdb-pth x
+expect 2 "near miss"
+one_line "near miss"
+says "did you mean --vdb-path?" "near miss"
+run rag-cli --top-k
+expect 2 "missing value"
+for bad in abc -1 1e99 NaN 0x10 18446744073709551616 "" " 5" 5x 0 101; do
+    run rag-cli --top-k "$bad"
+    expect 2 "--top-k '$bad'"
+    one_line "--top-k '$bad'"
+done
+for bad in abc nan inf 1e999 "" --; do
+    run rag-cli --temp "$bad"
+    expect 2 "--temp '$bad'"
+done
+run rag-cli --precision half
+expect 2 "--precision half"
+run rag-cli stray
+expect 2 "stray argument"
+run loam ingst
+expect 2 "unknown command"
+says "did you mean 'ingest'?" "unknown command"
+run loam
+expect 2 "loam without a command"
+
+# an index or model that is not there: exit 3, the remedy in the line
+run rag-cli --vdb-path "$work/none.npz"
+expect 3 "missing index"
+one_line "missing index"
+says "loam ingest" "missing index"
+mkfifo "$work/fifo"
+run timeout 5 rag-cli --vdb-path "$work/fifo"
+check [ "$code" != 124 ] && check [ "$code" != 0 ]
+one_line "an index that is a FIFO"
+run rag-cli --vdb-path "$work"
+check [ "$code" != 0 ]
+one_line "an index that is a folder"
+printf 'a\tb\n\033[31m' >"$work/$(printf 'x\ny').npz"
+run rag-cli --vdb-path "$work/$(printf 'x\ny').npz"
+expect 4 "junk with a newline in its name"
+one_line "junk with a newline in its name"
+
+# streams: full disk, closed pipe, closed descriptors, no environment
+run bash -c 'rag-cli --help >/dev/full'
+check [ "$code" = 6 ] || check [ "$code" = 1 ]
+run bash -c 'set -o pipefail; loam --help | head -n 1'
+silent "output cut by head"
+run bash -c 'rag-cli --help >&-'
+run bash -c 'rag-cli --vdb-path /nonexistent.npz 2>&-'
+expect 3 "standard error closed"
+run env -i "$PWD/$BIN/rag-cli" --vdb-path /nonexistent.npz
+expect 3 "empty environment"
+run bash -c 'cd $(mktemp -d) && rmdir $PWD && rag-cli --vdb-path x.npz'
+expect 3 "working folder gone"
+big=$(head -c 120000 /dev/zero | tr '\0' a)
+run rag-cli --vdb-path "$big"
+check [ "$code" != 0 ]
+one_line "argument of 120,000 characters"
+finish
