@@ -92,6 +92,7 @@ static void flush_buffer(loam_file_out *o) {
 
 void loam_file_out_write(loam_file_out *o, const void *bytes, size_t n) {
     o->n_written += n;
+    LOAM_ASSERT(o->buffer); /* open succeeded */
     if (n > BUFFER_BYTES - o->n_buffer) flush_buffer(o);
     if (n >= BUFFER_BYTES) {
         write_all(o, bytes, n);

@@ -96,7 +96,9 @@ static loam_status read_u64(reader *r, uint64_t *out, const char *what) {
 }
 
 static loam_status read_text(reader *r, const char **text, size_t *n, const char *what) {
-    uint64_t length;
+    uint64_t length = 0;
+    *text = NULL;
+    *n = 0;
     const loam_status st = read_u64(r, &length, what);
     if (st) return st;
     if (length > left(r)) return fail_here(r, "string longer than the file");
@@ -166,8 +168,8 @@ static loam_status read_scalar(reader *r, uint32_t type, loam_buf *b) {
 }
 
 static loam_status read_array(reader *r, loam_buf *b) {
-    uint32_t type;
-    uint64_t n;
+    uint32_t type = 0;
+    uint64_t n = 0;
     loam_status st = read_u32(r, &type, "an array");
     if (!st) st = read_u64(r, &n, "an array");
     if (st) return st;
@@ -190,7 +192,7 @@ static loam_status read_array(reader *r, loam_buf *b) {
 static loam_status read_pair(reader *r, loam_buf *b) {
     const char *key;
     size_t n_key;
-    uint32_t type;
+    uint32_t type = 0;
     loam_status st = read_text(r, &key, &n_key, "a key");
     if (!st) st = read_u32(r, &type, "a type");
     if (st) return st;
@@ -242,7 +244,7 @@ static loam_status set_dtype(const reader *r, loam_tensor *t, uint32_t type) {
 static loam_status read_info(reader *r, loam_arrays *a, char **names) {
     const char *name;
     size_t n_name;
-    uint32_t rank, type;
+    uint32_t rank = 0, type = 0;
     loam_status st = read_text(r, &name, &n_name, "a tensor's name");
     if (!st) st = read_u32(r, &rank, "a tensor's dimensions");
     if (st) return st;

@@ -568,6 +568,7 @@ static loam_status parse_text(parser *p) {
     }
     skip_space(p);
     if (p->at != p->n) return fail_at(p, p->at, "text after the value");
+    LOAM_ASSERT(p->n_nodes > 0 && p->doc->nodes);
     p->doc->nodes[0].flags |= JSON_LAST; /* the root has no next either */
     return LOAM_OK;
 }
@@ -722,7 +723,9 @@ int loam_json_int(const loam_json_value *v, int64_t *out) {
         return 1;
     }
     if (!loam_json_number(v, &real)) return 0;
-    if (!(real >= -0x1p63 && real < 0x1p63) || real != (double)(int64_t)real) return 0;
+    if (!(real >= -9223372036854775808.0 && real < 9223372036854775808.0) ||
+        real != (double)(int64_t)real)
+        return 0;
     *out = (int64_t)real;
     return 1;
 }

@@ -87,7 +87,7 @@ typedef struct decimal {
 static decimal round_decimal(double v, int precision) {
     char text[40];
     decimal d = {.n = 0};
-    snprintf(text, sizeof text, "%.*e", precision - 1, v);
+    (void)snprintf(text, sizeof text, "%.*e", precision - 1, v);
     const char *p = text;
     for (; *p && *p != 'e'; p++)
         if (*p >= '0' && *p <= '9') d.digits[d.n++] = *p;
@@ -98,7 +98,7 @@ static decimal round_decimal(double v, int precision) {
 
 static double decimal_value(const decimal *d) {
     char text[40];
-    snprintf(text, sizeof text, "0.%.*se%d", d->n, d->digits, d->point);
+    (void)snprintf(text, sizeof text, "0.%.*se%d", d->n, d->digits, d->point);
     return loam_json_strtod(text);
 }
 

@@ -28,7 +28,7 @@ static loam_status unpack_member(loam_arrays *a, const loam_zip *z, const loam_z
 static loam_status read_header(loam_npy *h, const loam_zip *z, const loam_zip_member *m,
                                const char *where, loam_err *err) {
     unsigned char prefix[LOAM_NPY_PREFIX];
-    size_t got, n_header;
+    size_t got, n_header = 0;
     loam_status st = loam_zip_unpack(z, m, prefix, sizeof prefix, &got, err);
     if (!st) st = loam_npy_prefix(prefix, got, where, &n_header, err);
     if (st) return st;
@@ -49,13 +49,13 @@ static loam_status read_member(loam_arrays *a, const loam_zip *z, const loam_zip
                                char **names, loam_err *err) {
     const size_t n = strlen(m->name);
     char where[256];
-    loam_npy h;
+    loam_npy h = {0};
     if (n >= 4 && strcmp(m->name + n - 4, ".pkl") == 0)
         return loam_fail(err, LOAM_ERR_UNSUPPORTED,
                          "%s: a Python pickle, which loam never opens: convert it to safetensors",
                          z->name);
     if (n < 4 || strcmp(m->name + n - 4, ".npy") != 0) return LOAM_OK; /* a README, a folder */
-    snprintf(where, sizeof where, "%s: '%s'", z->name, m->name);
+    (void)snprintf(where, sizeof where, "%s: '%s'", z->name, m->name);
     loam_status st = read_header(&h, z, m, where, err);
     const unsigned char *bytes = m->packed;
     if (!st)

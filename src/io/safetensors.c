@@ -164,7 +164,7 @@ loam_status loam_safetensors_read(loam_arrays *a, loam_bytes file, loam_err *err
 
     const size_t first = a->n;
     char where[256];
-    snprintf(where, sizeof where, "%s: header", file.name);
+    (void)snprintf(where, sizeof where, "%s: header", file.name);
     loam_status st = loam_json_parse(&doc, (const char *)file.p + 8, (size_t)n_header, where,
                                      LOAM_JSON_REJECT_DUPLICATES, err);
     if (st) return st;
@@ -201,11 +201,11 @@ static const char *dtype_name(loam_dtype d) {
 
 static void put_entry(loam_buf *b, const entry *e) {
     const loam_tensor *t = e->tensor;
+    const uint64_t end = e->begin + t->bytes;
     loam_buf_putc(b, ',');
     loam_json_put_string(b, t->name, strlen(t->name));
     loam_buf_printf(b, ":{\"data_offsets\":[%llu,%llu],\"dtype\":\"%s\",\"shape\":[",
-                    (unsigned long long)e->begin, (unsigned long long)(e->begin + t->bytes),
-                    dtype_name(t->dtype));
+                    (unsigned long long)e->begin, (unsigned long long)end, dtype_name(t->dtype));
     for (int i = 0; i < t->rank; i++)
         loam_buf_printf(b, "%s%llu", i ? "," : "", (unsigned long long)t->shape[i]);
     loam_buf_puts(b, "]}");

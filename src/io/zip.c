@@ -187,29 +187,36 @@ static loam_status read_entry(loam_zip *z, const unsigned char *p, size_t n, uin
     if (m->header_at > UINT64_MAX - prefix)
         return fail_zip(z, "local header outside the file", err);
     m->header_at += prefix;
-    m->name = (const char *)p + DIRECTORY_BYTES; /* copied by read_directory */
     *used = DIRECTORY_BYTES + n_name + n_extra + n_comment;
     return LOAM_OK;
 }
 
-static int compare_places(const void *x, const void *y) {
-    const loam_zip_member *a = *(const loam_zip_member *const *)x;
-    const loam_zip_member *b = *(const loam_zip_member *const *)y;
-    return (a->header_at > b->header_at) - (a->header_at < b->header_at);
+/* What a member takes of the archive, its local header included. */
+typedef struct span {
+    uint64_t begin, end;
+    const char *name;
+} span;
+
+static int compare_spans(const void *x, const void *y) {
+    const span *a = x, *b = y;
+    return (a->begin > b->begin) - (a->begin < b->begin);
 }
 
 /* Overlapping members are how small archives unpack to far more than they hold. */
 static loam_status check_overlap(const loam_zip *z, loam_err *err) {
-    const loam_zip_member **order = loam_alloc(z->n, sizeof *order);
+    span *spans = loam_alloc(z->n, sizeof *spans);
     loam_status st = LOAM_OK;
-    if (!order) return loam_fail(err, LOAM_ERR_MEMORY, "%s: out of memory", z->name);
-    for (size_t i = 0; i < z->n; i++) order[i] = &z->members[i];
-    if (z->n) qsort(order, z->n, sizeof *order, compare_places);
+    if (!spans) return loam_fail(err, LOAM_ERR_MEMORY, "%s: out of memory", z->name);
+    for (size_t i = 0; i < z->n; i++) {
+        const loam_zip_member *m = &z->members[i];
+        spans[i] = (span){m->header_at, (uint64_t)(m->packed - z->base) + m->packed_bytes, m->name};
+    }
+    if (z->n) qsort(spans, z->n, sizeof *spans, compare_spans);
     for (size_t i = 1; i < z->n && !st; i++)
-        if (order[i - 1]->packed + order[i - 1]->packed_bytes > z->base + order[i]->header_at)
+        if (spans[i - 1].end > spans[i].begin)
             st = loam_fail(err, LOAM_ERR_FORMAT, "%s: damaged zip: members '%s' and '%s' overlap",
-                           z->name, order[i - 1]->name, order[i]->name);
-    free(order);
+                           z->name, spans[i - 1].name, spans[i].name);
+    free(spans);
     return st;
 }
 
@@ -225,7 +232,7 @@ static loam_status read_directory(loam_zip *z, const ends *e, loam_err *err) {
         loam_zip_member *m = &z->members[z->n];
         const size_t n_name = loam_read_u16(entry + 28);
         char *name = z->names + n_names; /* an entry is longer than its name and a NUL */
-        memcpy(name, m->name, n_name);
+        memcpy(name, entry + DIRECTORY_BYTES, n_name);
         name[n_name] = '\0';
         n_names += n_name + 1;
         m->name = name;
@@ -243,14 +250,15 @@ loam_status loam_zip_open(loam_zip *out, const unsigned char *bytes, size_t n, c
     ends e = {0};
     *out = (loam_zip){.base = bytes, .size = n, .name = name};
     loam_status st = read_ends(out, &e, err);
-    if (!st) {
-        out->members = loam_alloc((size_t)e.count, sizeof *out->members);
-        out->names = malloc((size_t)e.size + 1);
-        if (!out->members || !out->names)
-            st = loam_fail(err, LOAM_ERR_MEMORY, "%s: out of memory for %llu members", name,
-                           (unsigned long long)e.count);
+    if (st) return st;
+    out->members = loam_alloc((size_t)e.count, sizeof *out->members);
+    out->names = malloc((size_t)e.size + 1);
+    if (!out->members || !out->names) {
+        loam_zip_close(out);
+        return loam_fail(err, LOAM_ERR_MEMORY, "%s: out of memory for %llu members", name,
+                         (unsigned long long)e.count);
     }
-    if (!st) st = read_directory(out, &e, err);
+    st = read_directory(out, &e, err);
     if (st) loam_zip_close(out);
     return st;
 }
@@ -303,7 +311,7 @@ static int inflate_some(const loam_zip_member *m, unsigned char *out, size_t wan
     while (code == Z_OK) {
         if (s.avail_in == 0 && in_left) {
             const uInt part = in_left < UINT_MAX ? (uInt)in_left : UINT_MAX;
-            s.next_in = (z_const Bytef *)(uintptr_t)in; /* zlib does not write to it */
+            s.next_in = (z_const Bytef *)(uintptr_t)in; /* NOLINT: zlib does not write to it */
             s.avail_in = part;
             in += part;
             in_left -= part;

@@ -123,7 +123,7 @@ static void unpack_q4_k(const unsigned char *b, size_t n, float *out) {
     for (; n--; b += 144) {
         const float d = half_at(b), dmin = half_at(b + 2);
         for (int sub = 0; sub < 8; sub++, out += 32) {
-            const unsigned char *q = b + 16 + sub / 2 * 32;
+            const unsigned char *q = b + 16 + (size_t)(sub / 2) * 32;
             int scale, min;
             k_scale_min(b + 4, sub, &scale, &min);
             const float ds = d * (float)scale, m = dmin * (float)min;
@@ -137,7 +137,7 @@ static void unpack_q5_k(const unsigned char *b, size_t n, float *out) {
     for (; n--; b += 176) {
         const float d = half_at(b), dmin = half_at(b + 2);
         for (int sub = 0; sub < 8; sub++, out += 32) {
-            const unsigned char *high = b + 16, *q = b + 48 + sub / 2 * 32;
+            const unsigned char *high = b + 16, *q = b + 48 + (size_t)(sub / 2) * 32;
             int scale, min;
             k_scale_min(b + 4, sub, &scale, &min);
             const float ds = d * (float)scale, m = dmin * (float)min;
