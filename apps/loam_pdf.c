@@ -12,6 +12,7 @@
 #include "cli/helper.h"
 #include "cli/page_layout.h"
 
+#include <math.h>
 #include <poppler.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,6 +54,16 @@ static void widen(page_word *w, const PopplerRectangle *r) {
     if (y1 > w->y1) w->y1 = y1;
 }
 
+/* Is the box far from the one before it?  poppler now and then runs two columns into one word. */
+static int is_apart(const PopplerRectangle *a, const PopplerRectangle *b) {
+    const double height = fmax(fabs(a->y2 - a->y1), fabs(b->y2 - b->y1));
+    const double right = fmin(b->x1, b->x2) - fmax(a->x1, a->x2);
+    const double left = fmin(a->x1, a->x2) - fmax(b->x1, b->x2);
+    const double below = fmin(b->y1, b->y2) - fmax(a->y1, a->y2);
+    const double above = fmin(a->y1, a->y2) - fmax(b->y1, b->y2);
+    return fmax(right, left) > 0.4 * height || fmax(below, above) > 0.1 * height;
+}
+
 /* `text` and one rectangle a character, from poppler. */
 static void take_words(page_layout *p, const char *text, const PopplerRectangle *boxes,
                        guint n_boxes) {
@@ -64,6 +75,10 @@ static void take_words(page_layout *p, const char *text, const PopplerRectangle 
             if (w.n > 0 && !page_add_word(p, &w)) fail_memory();
             w = (page_word){.begin = p->text.n};
             continue;
+        }
+        if (w.n > 0 && is_apart(&boxes[i - 1], &boxes[i])) {
+            if (!page_add_word(p, &w)) fail_memory();
+            w = (page_word){.begin = p->text.n};
         }
         widen(&w, &boxes[i]);
         put_char(&p->text, c);

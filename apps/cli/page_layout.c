@@ -1,13 +1,13 @@
 /* page_layout.c - the reading order of a page.
  *
- *      +---------------------+      rows: words that share a height on the page
- *      |  a title, all wide  |      gutter: a stretch of x that most rows leave empty
- *      +---------+ +---------+      bands: runs of rows that respect the gutter; a row that
- *      | band,   | | read    |             spans it ends a band
+ *      +---------------------+      fragments: words that follow each other on a line without a wide gap; no
+ *      |  a title, all wide  |            fragment reaches across two columns
+ *      +---------+ +---------+      gutter: a stretch of x that most fragments leave free
+ *      | band,   | | read    |      bands: runs of fragments that respect the gutter, ended by one that crosses it
  *      | left    | | second  |
- *      +---------+ +---------+      A band is columns when both sides hold running text (three rows and
- *      |  a table, all wide  |      2.5 words a line or more, filled to a good half); else it is read row by row,
- *      +---------------------+      as tables and tables of contents must be.
+ *      +---------+ +---------+      A band is columns when both sides hold running text (2.4 words a fragment,
+ *      |  a table, all wide  |      three lines or more); else it is read row by row, as tables and tables of
+ *      +---------------------+      contents must be.
  *
  * Columns are laid out in turn the same way, so three columns are two cuts.
  */
@@ -19,25 +19,28 @@
 
 enum {
     MAX_DEPTH = 12,     /* of cuts within cuts */
-    MAX_BINS = 4000,    /* points across; wider pages are scaled */
+    MAX_TRIES = 200,    /* gutters looked at in one region */
     MIN_COLUMN_ROWS = 3 /* fewer are a coincidence */
 };
-static const float MIN_WORDS_A_LINE = 2.4F;
-static const float MIN_FILL = 0.5F;
+static const float MIN_WORDS = 2.4F; /* a fragment, on average; cells of tables hold fewer */
+static const float MIN_FILL = 0.3F;  /* width of a fragment to that of its side */
+
+typedef struct fragment {
+    float x0, y0, x1, y1;
+    size_t first, n; /* of the page's words */
+} fragment;
 
 typedef struct row {
-    size_t first, n; /* of the region's words, sorted by x */
+    size_t first, n; /* of the region's fragments, sorted by x */
     float y0, y1;
 } row;
 
-/* A set of words being laid out. */
+/* Fragments being laid out, sorted by their middle's height. */
 typedef struct region {
     page_layout *p;
-    page_word *words; /* borrowed part of a sorted copy */
+    fragment *items; /* borrowed */
     size_t n;
-    row *rows;
-    size_t n_rows;
-    float height; /* median of the words' */
+    float height; /* median */
     int depth;
 } region;
 
@@ -60,20 +63,20 @@ void page_layout_deinit(page_layout *p) {
     memset(p, 0, sizeof *p);
 }
 
-/* ---- rows ---- */
+/* ---- fragments and rows ---- */
 
 static int compare_y(const void *a, const void *b) {
-    const page_word *x = a, *y = b;
+    const fragment *x = a, *y = b;
     const float cx = x->y0 + x->y1, cy = y->y0 + y->y1;
     if (cx < cy || cx > cy) return cx < cy ? -1 : 1;
     if (x->x0 < y->x0 || x->x0 > y->x0) return x->x0 < y->x0 ? -1 : 1;
-    return x->begin < y->begin ? -1 : x->begin > y->begin;
+    return x->first < y->first ? -1 : x->first > y->first;
 }
 
 static int compare_x(const void *a, const void *b) {
-    const page_word *x = a, *y = b;
+    const fragment *x = a, *y = b;
     if (x->x0 < y->x0 || x->x0 > y->x0) return x->x0 < y->x0 ? -1 : 1;
-    return x->begin < y->begin ? -1 : x->begin > y->begin;
+    return x->first < y->first ? -1 : x->first > y->first;
 }
 
 static int compare_float(const void *a, const void *b) {
@@ -81,47 +84,81 @@ static int compare_float(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
-static float median_height(const page_word *words, size_t n) {
+static float median_height(const fragment *f, size_t n) {
     float *heights = malloc((n ? n : 1) * sizeof *heights);
     if (!heights || n == 0) {
         free(heights);
         return 10;
     }
-    for (size_t i = 0; i < n; i++) heights[i] = words[i].y1 - words[i].y0;
+    for (size_t i = 0; i < n; i++) heights[i] = f[i].y1 - f[i].y0;
     qsort(heights, n, sizeof *heights, compare_float);
     const float m = heights[n / 2];
     free(heights);
     return m > 0.1F ? m : 0.1F;
 }
 
-/* Group the words (sorted by height on the page) into rows: a word joins when half of it lies within
- * the row's first word, or the other way round. */
-static int find_rows(region *r) {
-    r->rows = malloc((r->n ? r->n : 1) * sizeof *r->rows);
-    if (!r->rows) return 0;
-    qsort(r->words, r->n, sizeof *r->words, compare_y);
-    r->n_rows = 0;
-    for (size_t i = 0; i < r->n; i++) {
-        const page_word *w = &r->words[i];
-        row *last = r->n_rows ? &r->rows[r->n_rows - 1] : NULL;
-        if (last) {
-            const float low = fmaxf(w->y0, last->y0), high = fminf(w->y1, last->y1);
-            const float smaller = fminf(w->y1 - w->y0, last->y1 - last->y0);
-            if (high - low > 0.5F * smaller) {
-                last->n++;
-                /* a tall letter may widen a row a little, never swallow the next one */
-                if (w->y1 - w->y0 < 1.5F * r->height) {
-                    last->y0 = fminf(last->y0, w->y0);
-                    last->y1 = fmaxf(last->y1, fminf(w->y1, last->y0 + 1.6F * r->height));
-                }
+/* Do the two share a line: by half of the smaller one's height? */
+static int on_one_line(float a0, float a1, float b0, float b1) {
+    return fminf(a1, b1) - fmaxf(a0, b0) > 0.5F * fminf(a1 - a0, b1 - b0);
+}
+
+/* Distance between neighbours, whichever way the script runs. */
+static float gap_between(const page_word *a, const page_word *b) {
+    return fmaxf(b->x0 - a->x1, a->x0 - b->x1);
+}
+
+/* What is no space between words on the line words[from .. to): 0.6 line heights, or more where the line is
+ * set loosely (justified lines reach 1.0; gutters begin at 0.8 on lines that are not). */
+static float widest_space(const page_word *words, size_t from, size_t to, float *gaps) {
+    const float height = words[from].y1 - words[from].y0;
+    size_t n = 0;
+    for (size_t i = from + 1; i < to; i++) gaps[n++] = gap_between(&words[i - 1], &words[i]);
+    if (n == 0) return height;
+    qsort(gaps, n, sizeof *gaps, compare_float);
+    return fmaxf(0.6F * height, fminf(1.6F * gaps[n / 2], 1.3F * height));
+}
+
+/* Words that the engine gave one after the other, on one line and near to each other.  gaps: [n]. */
+static size_t find_fragments(const page_word *words, size_t n, fragment *out, float *gaps) {
+    size_t n_out = 0;
+    for (size_t from = 0, to; from < n; from = to) {
+        for (to = from + 1;
+             to < n && on_one_line(words[to - 1].y0, words[to - 1].y1, words[to].y0, words[to].y1);)
+            to++;
+        const float space = widest_space(words, from, to, gaps);
+        for (size_t i = from; i < to; i++) {
+            const page_word *w = &words[i];
+            if (i == from || gap_between(&words[i - 1], w) > space) {
+                out[n_out++] = (fragment){w->x0, w->y0, w->x1, w->y1, i, 1};
                 continue;
             }
+            fragment *f = &out[n_out - 1];
+            f->n++;
+            f->x0 = fminf(f->x0, w->x0);
+            f->x1 = fmaxf(f->x1, w->x1);
+            f->y0 = fminf(f->y0, w->y0);
+            f->y1 = fmaxf(f->y1, w->y1);
         }
-        r->rows[r->n_rows++] = (row){i, 1, w->y0, w->y1};
     }
-    for (size_t k = 0; k < r->n_rows; k++)
-        qsort(r->words + r->rows[k].first, r->rows[k].n, sizeof *r->words, compare_x);
-    return 1;
+    return n_out;
+}
+
+/* Group the region's fragments into rows.  NULL: no memory. */
+static row *find_rows(region *r, size_t *n_rows) {
+    row *rows = malloc((r->n ? r->n : 1) * sizeof *rows);
+    *n_rows = 0;
+    for (size_t i = 0; rows && i < r->n; i++) {
+        const fragment *f = &r->items[i];
+        row *last = *n_rows ? &rows[*n_rows - 1] : NULL;
+        if (last && on_one_line(last->y0, last->y1, f->y0, f->y1)) {
+            last->n++;
+            continue; /* the row keeps the height of its first fragment: it never grows over the next row */
+        }
+        rows[(*n_rows)++] = (row){i, 1, f->y0, f->y1};
+    }
+    for (size_t k = 0; k < *n_rows; k++)
+        qsort(r->items + rows[k].first, rows[k].n, sizeof *r->items, compare_x);
+    return rows;
 }
 
 /* ---- lines ---- */
@@ -149,216 +186,178 @@ static int is_right_to_left(const page_layout *p, const page_word *words, size_t
     return rtl * 2 > all;
 }
 
-static int put_row(region *r, const row *w, float pitch, const row *before) {
+static int put_word(page_layout *p, const page_word *word, int first) {
+    if (!first) loam_buf_putc(&p->text, ' ');
+    if (!loam_buf_reserve(&p->text, word->n)) return 0; /* or the bytes below might move */
+    loam_buf_append(&p->text, p->text.data + word->begin, word->n);
+    return 1;
+}
+
+static int put_row(const region *r, const row *w, float pitch, const row *before) {
     page_layout *p = r->p;
-    const page_word *words = r->words + w->first;
-    const int rtl = is_right_to_left(p, words, w->n);
+    const fragment *f = r->items + w->first;
+    const int rtl = is_right_to_left(p, p->words + f->first, f->n);
     page_line l = {.begin = p->text.n, .y0 = w->y0, .page = p->page};
     for (size_t i = 0; i < w->n; i++) {
-        const page_word *word = &words[rtl ? w->n - 1 - i : i];
-        if (i > 0) loam_buf_putc(&p->text, ' ');
-        if (!loam_buf_reserve(&p->text, word->n)) return 0; /* or the bytes below might move */
-        loam_buf_append(&p->text, p->text.data + word->begin, word->n);
-        l.height = fmaxf(l.height, word->y1 - word->y0);
+        const fragment *part = &f[rtl ? w->n - 1 - i : i];
+        for (size_t k = 0; k < part->n; k++)
+            if (!put_word(p, &p->words[part->first + k], p->text.n == l.begin)) return 0;
+        l.height = fmaxf(l.height, part->y1 - part->y0);
     }
     l.n = p->text.n - l.begin;
     for (size_t i = 0; i < l.n; i++) {
         const unsigned char c = (unsigned char)p->text.data[l.begin + i];
         l.n_letters += (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c >= 0xC3;
     }
-    l.after_gap = !before || w->y0 - before->y0 > 1.3F * pitch;
+    /* large type is set with large leading */
+    const float usual = fmaxf(pitch, 1.25F * fmaxf(l.height, before ? before->y1 - before->y0 : 0));
+    l.after_gap = !before || w->y0 - before->y0 > 1.3F * usual;
     return !p->text.failed && add_line(p, &l);
 }
 
 /* Usual distance from line to line: the median. */
-static float line_pitch(const region *r) {
-    if (r->n_rows < 3) return 1.3F * r->height;
-    float *d = malloc(r->n_rows * sizeof *d);
-    if (!d) return 1.3F * r->height;
-    for (size_t i = 1; i < r->n_rows; i++) d[i - 1] = r->rows[i].y0 - r->rows[i - 1].y0;
-    qsort(d, r->n_rows - 1, sizeof *d, compare_float);
-    const float m = d[(r->n_rows - 1) / 2];
+static float line_pitch(const row *rows, size_t n, float height) {
+    if (n < 3) return 1.3F * height;
+    float *d = malloc(n * sizeof *d);
+    if (!d) return 1.3F * height;
+    for (size_t i = 1; i < n; i++) d[i - 1] = rows[i].y0 - rows[i - 1].y0;
+    qsort(d, n - 1, sizeof *d, compare_float);
+    const float m = d[(n - 1) / 2];
     free(d);
-    return fminf(fmaxf(m, r->height), 2.2F * r->height);
+    return fminf(fmaxf(m, height), 2.2F * height);
 }
 
-static int put_rows(region *r, size_t from, size_t to) {
-    const float pitch = line_pitch(r);
-    for (size_t i = from; i < to; i++)
-        if (!put_row(r, &r->rows[i], pitch, i > from ? &r->rows[i - 1] : NULL)) return 0;
-    return 1;
+static int put_rows(region *r) {
+    size_t n;
+    row *rows = find_rows(r, &n);
+    int ok = rows != NULL;
+    const float pitch = ok ? line_pitch(rows, n, r->height) : 0;
+    for (size_t i = 0; ok && i < n; i++)
+        ok = put_row(r, &rows[i], pitch, i > 0 ? &rows[i - 1] : NULL);
+    free(rows);
+    return ok;
 }
 
 /* ---- gutters and bands ---- */
 
-typedef struct gutter {
-    float x, width;
-} gutter;
-
-/* How one row meets the gutter. */
-typedef enum meeting { LEFT_ONLY, RIGHT_ONLY, BOTH_SIDES, SPANS } meeting;
-
-static meeting meet(const region *r, const row *w, const gutter *g) {
-    const page_word *words = r->words + w->first;
-    float left = -1e9F, right = 1e9F; /* nearest edges on both sides */
-    for (size_t i = 0; i < w->n; i++) {
-        const float middle = 0.5F * (words[i].x0 + words[i].x1);
-        if (words[i].x0 < g->x - 1 && words[i].x1 > g->x + 1) return SPANS;
-        if (middle < g->x)
-            left = fmaxf(left, words[i].x1);
-        else
-            right = fminf(right, words[i].x0);
-    }
-    if (right > 1e8F) return LEFT_ONLY;
-    if (left < -1e8F) return RIGHT_ONLY;
-    /* a space of running text that happens to lie there is narrower than what divides columns */
-    return right - left < fmaxf(0.6F * g->width, 0.55F * r->height) ? SPANS : BOTH_SIDES;
+static int crosses(const fragment *f, float x) {
+    return f->x0 < x - 0.5F && f->x1 > x + 0.5F;
 }
 
-/* Rows from .. to - 1: do both sides hold running text? */
-static int is_columns(const region *r, const gutter *g, size_t from, size_t to) {
-    size_t n_words[2] = {0}, n_rows[2] = {0};
-    float min_left = 1e9F, max_left = -1e9F, sum_fill = 0;
-    for (size_t k = from; k < to; k++) {
-        const page_word *words = r->words + r->rows[k].first;
-        size_t n[2] = {0};
-        for (size_t i = 0; i < r->rows[k].n; i++) {
-            const int side = 0.5F * (words[i].x0 + words[i].x1) >= g->x;
-            n[side]++;
-            if (side == 0) {
-                min_left = fminf(min_left, words[i].x0);
-                max_left = fmaxf(max_left, words[i].x1);
+static int side_of(const fragment *f, float x) {
+    return f->x0 >= x - 0.5F;
+}
+
+/* Fragments from .. to - 1: do both sides hold running text? */
+static int is_columns(const region *r, float x, size_t from, size_t to) {
+    for (int side = 0; side < 2; side++) {
+        size_t n = 0, n_words = 0, n_rows = 0;
+        float left = 1e9F, right = -1e9F, sum_width = 0, row_y = -1e9F;
+        for (size_t i = from; i < to; i++) {
+            const fragment *f = &r->items[i];
+            if (side_of(f, x) != side) continue;
+            n++;
+            n_words += f->n;
+            left = fminf(left, f->x0);
+            right = fmaxf(right, f->x1);
+            sum_width += f->x1 - f->x0;
+            if (0.5F * (f->y0 + f->y1) > row_y + 0.5F * r->height) {
+                n_rows++;
+                row_y = 0.5F * (f->y0 + f->y1);
             }
         }
-        for (int s = 0; s < 2; s++) {
-            n_words[s] += n[s];
-            n_rows[s] += n[s] > 0;
-        }
-    }
-    for (int s = 0; s < 2; s++)
-        if (n_rows[s] < MIN_COLUMN_ROWS || (float)n_words[s] < MIN_WORDS_A_LINE * (float)n_rows[s])
+        /* where the text ends the second column may be down to two lines */
+        if (n_rows < (size_t)(side ? MIN_COLUMN_ROWS - 1 : MIN_COLUMN_ROWS)) return 0;
+        if ((float)n_words < MIN_WORDS * (float)n ||
+            sum_width < MIN_FILL * (right - left) * (float)n)
             return 0;
-    for (size_t k = from; k < to; k++) {
-        const page_word *words = r->words + r->rows[k].first;
-        float end = min_left;
-        for (size_t i = 0; i < r->rows[k].n; i++)
-            if (0.5F * (words[i].x0 + words[i].x1) < g->x) end = fmaxf(end, words[i].x1);
-        sum_fill += end - min_left;
     }
-    return sum_fill >= MIN_FILL * (max_left - min_left) * (float)n_rows[0];
+    return 1;
 }
 
-/* End of the band that starts at `from`: rows that do not span the gutter. */
-static size_t band_end(const region *r, const gutter *g, size_t from) {
+/* End of the band that starts at `from`. */
+static size_t band_end(const region *r, float x, size_t from) {
     size_t to = from;
-    while (to < r->n_rows && meet(r, &r->rows[to], g) != SPANS) to++;
+    while (to < r->n && !crosses(&r->items[to], x)) to++;
     return to;
 }
 
-/* Rows of the region that column bands at this gutter would take. */
-static size_t rows_in_columns(const region *r, const gutter *g) {
+/* Fragments of the region that column bands at this gutter would take. */
+static size_t count_in_columns(const region *r, float x) {
     size_t n = 0;
-    for (size_t k = 0; k < r->n_rows;) {
-        const size_t to = band_end(r, g, k);
-        if (to > k && is_columns(r, g, k, to)) n += to - k;
+    for (size_t k = 0; k < r->n;) {
+        const size_t to = band_end(r, x, k);
+        if (to > k && is_columns(r, x, k, to)) n += to - k;
         k = to > k ? to : k + 1;
     }
     return n;
 }
 
-/* The stretch of x that fewest rows cross and whose columns take most rows.  0: none; -1: memory. */
-static int find_gutter(const region *r, gutter *best) {
-    float x0 = 1e9F, x1 = -1e9F;
-    for (size_t i = 0; i < r->n; i++) {
-        x0 = fminf(x0, r->words[i].x0);
-        x1 = fmaxf(x1, r->words[i].x1);
-    }
-    if (!(x1 - x0 > 4 * r->height)) return 0;
-    const float scale = x1 - x0 > (float)MAX_BINS ? (float)MAX_BINS / (x1 - x0) : 1;
-    const size_t n_bins = (size_t)((x1 - x0) * scale) + 2;
-    int *cover = calloc(n_bins + 1, sizeof *cover); /* words over each point, by differences */
-    if (!cover) return -1;
-    for (size_t i = 0; i < r->n; i++) {
-        const size_t a = (size_t)((r->words[i].x0 - x0) * scale),
-                     b = (size_t)((r->words[i].x1 - x0) * scale);
-        cover[a < n_bins ? a : n_bins - 1]++;
-        cover[b < n_bins ? b : n_bins - 1]--;
-    }
-    size_t best_rows = 0;
-    long over = 0;
-    const long allowed = (long)(r->n_rows * 4 / 10);
-    const float min_width = 0.6F * r->height;
-    for (size_t i = 0, start = 0; i <= n_bins; i++) {
-        over += i < n_bins ? cover[i] : 0;
-        if (i < n_bins && over <= allowed) continue;
-        const float from = x0 + (float)start / scale, to = x0 + (float)i / scale;
-        start = i + 1;
-        if (to - from < min_width || from < x0 + 2 * r->height || to > x1 - 2 * r->height) continue;
-        /* the narrow inner part is what all rows of the columns leave free: try three places */
-        for (int k = 1; k <= 3; k++) {
-            const gutter g = {from + (to - from) * (float)k / 4, fminf(to - from, 3 * r->height)};
-            const size_t rows = rows_in_columns(r, &g);
-            if (rows > best_rows) {
-                best_rows = rows;
-                *best = g;
-            }
+/* Columns are set flush left: a gutter is looked for in front of every x where several fragments
+ * begin.  The one whose columns take most fragments wins.  1: found; 0: none; -1: no memory. */
+static int find_gutter(const region *r, float *best) {
+    float *edges = malloc(r->n * sizeof *edges);
+    size_t best_count = 0, n_tried = 0;
+    if (!edges) return -1;
+    for (size_t i = 0; i < r->n; i++) edges[i] = r->items[i].x0;
+    qsort(edges, r->n, sizeof *edges, compare_float);
+    for (size_t i = 0, end; i < r->n && n_tried < MAX_TRIES; i = end) {
+        for (end = i + 1; end < r->n && edges[end] < edges[i] + 0.3F * r->height;) end++;
+        if (end - i + 1 < MIN_COLUMN_ROWS || edges[i] < edges[0] + 4 * r->height) continue;
+        const float x = edges[i] - 0.2F * r->height;
+        const size_t count = count_in_columns(r, x);
+        n_tried++;
+        if (count > best_count) {
+            best_count = count;
+            *best = x;
         }
     }
-    free(cover);
-    return best_rows > 0;
+    free(edges);
+    return best_count > 0;
 }
 
-static int lay_out(page_layout *p, page_word *words, size_t n, int depth);
+static int lay_out(page_layout *p, fragment *items, size_t n, int depth);
 
-/* A band of columns: the words of the left side, then those of the right. */
-static int put_columns(region *r, const gutter *g, size_t from, size_t to) {
-    const size_t first = r->rows[from].first, end = r->rows[to - 1].first + r->rows[to - 1].n;
-    page_word *sorted = malloc((end - first) * sizeof *sorted);
-    if (!sorted) return 0;
+/* A band of columns: the left side, then the right. */
+static int put_columns(region *r, float x, size_t from, size_t to) {
+    fragment *sides = malloc((to - from) * sizeof *sides);
     size_t n_left = 0, n = 0;
+    if (!sides) return 0;
     for (int side = 0; side < 2; side++) {
-        for (size_t i = first; i < end; i++)
-            if ((0.5F * (r->words[i].x0 + r->words[i].x1) >= g->x) == side)
-                sorted[n++] = r->words[i];
+        for (size_t i = from; i < to; i++)
+            if (side_of(&r->items[i], x) == side) sides[n++] = r->items[i];
         if (side == 0) n_left = n;
     }
-    const int ok = lay_out(r->p, sorted, n_left, r->depth + 1) &&
-                   lay_out(r->p, sorted + n_left, n - n_left, r->depth + 1);
-    free(sorted);
+    const int ok = lay_out(r->p, sides, n_left, r->depth + 1) &&
+                   lay_out(r->p, sides + n_left, n - n_left, r->depth + 1);
+    free(sides);
     return ok;
 }
 
-/* Rows that are no columns at this gutter may be at another one. */
+/* What is no columns at this gutter may be at another one. */
 static int put_rest(region *r, size_t from, size_t to) {
-    if (from == to) return 1;
-    if (to - from == r->n_rows || to - from < 2 * MIN_COLUMN_ROWS) return put_rows(r, from, to);
-    const size_t first = r->rows[from].first, end = r->rows[to - 1].first + r->rows[to - 1].n;
-    return lay_out(r->p, r->words + first, end - first, r->depth + 1);
+    return from == to || lay_out(r->p, r->items + from, to - from, r->depth + 1);
 }
 
-static int lay_out(page_layout *p, page_word *words, size_t n, int depth) {
-    region r = {.p = p, .words = words, .n = n, .depth = depth, .height = median_height(words, n)};
-    gutter g = {0, 0};
+static int lay_out(page_layout *p, fragment *items, size_t n, int depth) {
+    region r = {.p = p, .items = items, .n = n, .depth = depth, .height = median_height(items, n)};
+    float x = 0;
     if (n == 0) return 1;
-    if (!find_rows(&r)) return 0;
-    const int found = depth < MAX_DEPTH && n >= 12 ? find_gutter(&r, &g) : 0;
-    int ok = found >= 0;
-    if (found <= 0) {
-        ok = ok && put_rows(&r, 0, r.n_rows);
-    } else {
-        size_t rest = 0; /* rows from here on wait */
-        for (size_t k = 0; k < r.n_rows && ok;) {
-            const size_t to = band_end(&r, &g, k);
-            if (to > k && is_columns(&r, &g, k, to)) {
-                ok = put_rest(&r, rest, k) && put_columns(&r, &g, k, to);
-                rest = to;
-            }
-            k = to > k ? to : k + 1;
+    qsort(items, n, sizeof *items, compare_y);
+    const int found = depth < MAX_DEPTH && n >= 2 * MIN_COLUMN_ROWS - 1 ? find_gutter(&r, &x) : 0;
+    if (found < 0) return 0;
+    if (found == 0) return put_rows(&r);
+    size_t rest = 0; /* fragments from here on wait */
+    int ok = 1;
+    for (size_t k = 0; k < n && ok;) {
+        const size_t to = band_end(&r, x, k);
+        if (to > k && is_columns(&r, x, k, to)) {
+            ok = put_rest(&r, rest, k) && put_columns(&r, x, k, to);
+            rest = to;
         }
-        ok = ok && put_rest(&r, rest, r.n_rows);
+        k = to > k ? to : k + 1;
     }
-    free(r.rows);
-    return ok;
+    return ok && put_rest(&r, rest, n);
 }
 
 /* Set sideways: taller than wide, though of several characters. */
@@ -383,20 +382,38 @@ static int put_odd_words(page_layout *p, const page_word *odd, size_t n) {
     return n == 0 || (!p->text.failed && add_line(p, &l));
 }
 
+/* Move the words that take part in the layout to the front; the others to `odd`. */
+static size_t sort_out_odd(page_layout *p, page_word *odd, size_t *n_odd) {
+    float height = 0;
+    size_t n = 0;
+    for (size_t i = 0; i < p->n_words; i++)
+        height += is_sane(&p->words[i]) ? fminf(p->words[i].y1 - p->words[i].y0, 100) : 0;
+    height = p->n_words ? fmaxf(height / (float)p->n_words, 1) : 1;
+    for (size_t i = 0; i < p->n_words; i++) {
+        const page_word w = p->words[i];
+        if (!is_sane(&w) || is_sideways(&w, height))
+            odd[(*n_odd)++] = w;
+        else
+            p->words[n++] = w;
+    }
+    return n;
+}
+
 int page_read_lines(page_layout *p, float page_height) {
     const size_t first_line = p->n_lines;
-    const float height = median_height(p->words, p->n_words);
-    page_word *odd = malloc((p->n_words ? p->n_words : 1) * sizeof *odd);
-    size_t n = 0, n_odd = 0;
-    if (!odd) return 0;
-    for (size_t i = 0; i < p->n_words; i++) {
-        if (!is_sane(&p->words[i]) || is_sideways(&p->words[i], height))
-            odd[n_odd++] = p->words[i];
-        else
-            p->words[n++] = p->words[i];
+    page_word *odd = malloc((p->n_words + 1) * sizeof *odd);
+    fragment *fragments = malloc((p->n_words + 1) * sizeof *fragments);
+    float *gaps = malloc((p->n_words + 1) * sizeof *gaps);
+    size_t n_odd = 0;
+    int ok = odd && fragments && gaps;
+    if (ok) {
+        const size_t n_words = sort_out_odd(p, odd, &n_odd);
+        const size_t n = find_fragments(p->words, n_words, fragments, gaps);
+        ok = lay_out(p, fragments, n, 0) && put_odd_words(p, odd, n_odd);
     }
-    const int ok = lay_out(p, p->words, n, 0) && put_odd_words(p, odd, n_odd);
     free(odd);
+    free(fragments);
+    free(gaps);
     p->n_words = 0;
     for (size_t i = first_line; i < p->n_lines; i++) {
         page_line *l = &p->lines[i];
