@@ -62,27 +62,44 @@ static const uint32_t SHA_K[64] = {
     0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
     0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
 
+/* One of the 64 steps: the eight variables change places instead of their values. */
+#define SHA_STEP(a, b, c, d, e, f, g, h, i)                                                        \
+    do {                                                                                           \
+        const uint32_t t =                                                                         \
+            h + (rotr(e, 6) ^ rotr(e, 11) ^ rotr(e, 25)) + (g ^ (e & (f ^ g))) + SHA_K[i] + w[i];  \
+        d += t;                                                                                    \
+        h = t + (rotr(a, 2) ^ rotr(a, 13) ^ rotr(a, 22)) + ((a & b) | (c & (a | b)));              \
+    } while (0)
+
 static void sha_block(uint32_t s[8], const unsigned char *p) {
-    uint32_t w[64], v[8];
+    uint32_t w[64];
+    uint32_t a = s[0], b = s[1], c = s[2], d = s[3], e = s[4], f = s[5], g = s[6], h = s[7];
     for (int i = 0; i < 16; i++)
         w[i] = (uint32_t)p[4 * i] << 24 | (uint32_t)p[4 * i + 1] << 16 |
                (uint32_t)p[4 * i + 2] << 8 | p[4 * i + 3];
     for (int i = 16; i < 64; i++) {
-        const uint32_t a = w[i - 15], b = w[i - 2];
-        w[i] = w[i - 16] + (rotr(a, 7) ^ rotr(a, 18) ^ a >> 3) + w[i - 7] +
-               (rotr(b, 17) ^ rotr(b, 19) ^ b >> 10);
+        const uint32_t x = w[i - 15], y = w[i - 2];
+        w[i] = w[i - 16] + (rotr(x, 7) ^ rotr(x, 18) ^ x >> 3) + w[i - 7] +
+               (rotr(y, 17) ^ rotr(y, 19) ^ y >> 10);
     }
-    memcpy(v, s, sizeof v);
-    for (int i = 0; i < 64; i++) {
-        const uint32_t t1 = v[7] + (rotr(v[4], 6) ^ rotr(v[4], 11) ^ rotr(v[4], 25)) +
-                            ((v[4] & v[5]) ^ (~v[4] & v[6])) + SHA_K[i] + w[i];
-        const uint32_t t2 = (rotr(v[0], 2) ^ rotr(v[0], 13) ^ rotr(v[0], 22)) +
-                            ((v[0] & v[1]) ^ (v[0] & v[2]) ^ (v[1] & v[2]));
-        memmove(v + 1, v, 7 * sizeof *v);
-        v[4] += t1;
-        v[0] = t1 + t2;
+    for (int i = 0; i < 64; i += 8) {
+        SHA_STEP(a, b, c, d, e, f, g, h, i);
+        SHA_STEP(h, a, b, c, d, e, f, g, i + 1);
+        SHA_STEP(g, h, a, b, c, d, e, f, i + 2);
+        SHA_STEP(f, g, h, a, b, c, d, e, i + 3);
+        SHA_STEP(e, f, g, h, a, b, c, d, i + 4);
+        SHA_STEP(d, e, f, g, h, a, b, c, i + 5);
+        SHA_STEP(c, d, e, f, g, h, a, b, i + 6);
+        SHA_STEP(b, c, d, e, f, g, h, a, i + 7);
     }
-    for (int i = 0; i < 8; i++) s[i] += v[i];
+    s[0] += a;
+    s[1] += b;
+    s[2] += c;
+    s[3] += d;
+    s[4] += e;
+    s[5] += f;
+    s[6] += g;
+    s[7] += h;
 }
 
 void loam_sha256_init(loam_sha256 *h) {
