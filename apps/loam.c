@@ -18,6 +18,7 @@ static const command COMMANDS[] = {
     {"info", loam_cmd_info, "tell what a model folder, an index or a file of arrays holds"},
     {"embed", loam_cmd_embed, "vectors of texts"},
     {"rerank", loam_cmd_rerank, "how well texts answer a query"},
+    {"generate", loam_cmd_generate, "let a language model answer or continue a text"},
     {"perplexity", loam_cmd_perplexity, "how well a model predicts a text"},
     {NULL, NULL, NULL},
 };

@@ -9,6 +9,7 @@ int loam_cmd_tokenize(int argc, char **argv);
 int loam_cmd_pull(int argc, char **argv);
 int loam_cmd_embed(int argc, char **argv);
 int loam_cmd_rerank(int argc, char **argv);
+int loam_cmd_generate(int argc, char **argv);
 int loam_cmd_perplexity(int argc, char **argv);
 
 #endif
