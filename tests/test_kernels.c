@@ -509,6 +509,17 @@ static void test_attention(void) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) compare_attention(&cases[i]);
 }
 
+static void test_all(void) {
+    test_quantize();
+    test_affine();
+    test_dense();
+    test_specials();
+    test_activations();
+    test_rows();
+    test_attention();
+    printf("test_kernels: %s\n", loam_k.name);
+}
+
 int main(void) {
     int ran = 0;
     scratch = room(loam_kernel_scratch(4160), 1);
@@ -517,16 +528,13 @@ int main(void) {
         if (!loam_isa_available((loam_isa)isa)) continue;
         CHECK(loam_kernels_init((loam_isa)isa) == (loam_isa)isa, "instruction set %d", isa);
         CHECK(strcmp(loam_k.name, loam_cpu_isa()) == 0, "%s", loam_cpu_isa());
-        test_quantize();
-        test_affine();
-        test_dense();
-        test_specials();
-        test_activations();
-        test_rows();
-        test_attention();
-        printf("test_kernels: %s\n", loam_k.name);
+        test_all();
         ran++;
     }
+#ifdef LOAM_AVX512_EMULATED /* docs/KERNELS.md: the 512-bit files compiled against SIMDe */
+    loam_kernels_use_avx512vnni(&loam_k);
+    test_all();
+#endif
     CHECK(ran >= 1, "no instruction set");
     free(scratch);
     return TEST_END("test_kernels");

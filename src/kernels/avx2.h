@@ -126,14 +126,22 @@ void loam_avx2_use_float(loam_kernels *k);
 void loam_avx2_use_integer(loam_kernels *k);
 void loam_avx2_use_math(loam_kernels *k);
 void loam_avx2_use_attention(loam_kernels *k);
+void loam_avx512vnni_use_float(loam_kernels *k);
 
-/* One position i_m of `a` (avx2_vector.c), for integer_product. */
+/* Up to LOAM_AVX2_VECTOR_MAX positions (avx2_vector.c), for integer_product. */
+enum { LOAM_AVX2_VECTOR_MAX = 4 };
 void loam_avx2_vector(const loam_matrix *w, size_t row0, size_t n_rows, const loam_acts *a,
-                      size_t i_m, float *y, void *scratch);
+                      size_t m, float *y, size_t y_stride, void *scratch);
 /* Scales or biases of eight rows, transposed: out[g * stride + row] for all groups.
  * rows ascend; rows up to `end_row` exist. */
 void loam_avx2_scales8(const loam_matrix *w, const unsigned char *base, const size_t rows[8],
                        size_t end_row, float *out, size_t stride);
+
+/* Sixteen rows from row0, of which n_rows exist (the others repeat the last): their bytes
+ * q [cols / 4][16 rows][4], scales and biases [n_groups][16].  8-bit q become q - 128 when
+ * `is_signed`. */
+void loam_avx2_fill_panel(const loam_matrix *w, size_t row0, size_t n_rows, int is_signed,
+                          unsigned char *q, float *scales, float *biases);
 
 /* y[i][0 .. 15] (+)= sum over k ascending of x[i][k] * b[k][0 .. 15], one fma each, for up to
  * six rows i.  `begin` starts from 0, else from y.  b rows are b_stride apart. */

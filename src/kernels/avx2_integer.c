@@ -17,7 +17,7 @@
 
 #if defined(__AVX2__)
 
-enum { TILE_ROWS = 16, TILE_COLS = 4, PANEL_BYTES = 96 << 10, ROWS_MAX = 64, VECTOR_MAX = 4 };
+enum { TILE_ROWS = 16, TILE_COLS = 4, PANEL_BYTES = 96 << 10, ROWS_MAX = 64 };
 
 typedef struct panel {
     const loam_matrix *w;
@@ -38,8 +38,7 @@ LOAM_INLINE void transpose8_bytes(__m256i r[8]) {
 
 /* Eight rows into lanes 8 * half .. of a tile's panel. */
 LOAM_INLINE void unpack_rows(const loam_matrix *w, const unsigned char *const row[8], int bits,
-                             unsigned char *out) {
-    const __m256i flip = _mm256_set1_epi8((char)(bits == 8 ? 0x80 : 0));
+                             __m256i flip, unsigned char *out) {
     for (size_t k = 0; k < w->cols; k += 32, out += 8 * 64) {
         __m256i r[8];
 #pragma GCC unroll 8
@@ -51,22 +50,23 @@ LOAM_INLINE void unpack_rows(const loam_matrix *w, const unsigned char *const ro
     }
 }
 
-static void unpack_half(const loam_matrix *w, const unsigned char *const row[8],
+static void unpack_half(const loam_matrix *w, const unsigned char *const row[8], int is_signed,
                         unsigned char *out) {
+    const __m256i zero = _mm256_setzero_si256();
+
     switch (w->bits) {
-    case 2: unpack_rows(w, row, 2, out); return;
-    case 3: unpack_rows(w, row, 3, out); return;
-    case 4: unpack_rows(w, row, 4, out); return;
-    case 5: unpack_rows(w, row, 5, out); return;
-    case 6: unpack_rows(w, row, 6, out); return;
-    default: unpack_rows(w, row, 8, out); return;
+    case 2: unpack_rows(w, row, 2, zero, out); return;
+    case 3: unpack_rows(w, row, 3, zero, out); return;
+    case 4: unpack_rows(w, row, 4, zero, out); return;
+    case 5: unpack_rows(w, row, 5, zero, out); return;
+    case 6: unpack_rows(w, row, 6, zero, out); return;
+    default: unpack_rows(w, row, 8, is_signed ? _mm256_set1_epi8((char)0x80) : zero, out); return;
     }
 }
 
-/* Sixteen rows from `row0`; rows beyond n_rows repeat the last. */
-static void fill_panel(const panel *p, size_t tile, size_t row0, size_t n_rows) {
-    const loam_matrix *w = p->w;
-    const size_t row_bytes = loam_matrix_row_bytes(w), at = tile * p->n_groups * TILE_ROWS;
+void loam_avx2_fill_panel(const loam_matrix *w, size_t row0, size_t n_rows, int is_signed,
+                          unsigned char *q, float *scales, float *biases) {
+    const size_t row_bytes = loam_matrix_row_bytes(w);
 
     for (size_t half = 0; half < 2; half++) {
         const unsigned char *row[8];
@@ -76,9 +76,9 @@ static void fill_panel(const panel *p, size_t tile, size_t row0, size_t n_rows) 
             rows[i] = row0 + (r < n_rows ? r : n_rows - 1);
             row[i] = w->data + rows[i] * row_bytes;
         }
-        unpack_half(w, row, p->q + tile * TILE_ROWS * w->cols + 32 * half);
-        loam_avx2_scales8(w, w->scales, rows, row0 + n_rows, p->scales + at + 8 * half, TILE_ROWS);
-        loam_avx2_scales8(w, w->biases, rows, row0 + n_rows, p->biases + at + 8 * half, TILE_ROWS);
+        unpack_half(w, row, is_signed, q + 32 * half);
+        loam_avx2_scales8(w, w->scales, rows, row0 + n_rows, scales + 8 * half, TILE_ROWS);
+        loam_avx2_scales8(w, w->biases, rows, row0 + n_rows, biases + 8 * half, TILE_ROWS);
     }
 }
 
@@ -256,9 +256,8 @@ static void multiply_panel(const panel *p, const loam_acts *a, size_t m, size_t 
 static void integer_product_avx2(const loam_matrix *w, size_t row0, size_t n_rows,
                                  const loam_acts *a, size_t m, float *y, size_t y_stride,
                                  void *scratch) {
-    if (m <= VECTOR_MAX) {
-        for (size_t i = 0; i < m; i++)
-            loam_avx2_vector(w, row0, n_rows, a, i, y + i * y_stride, scratch);
+    if (m <= LOAM_AVX2_VECTOR_MAX) {
+        loam_avx2_vector(w, row0, n_rows, a, m, y, y_stride, scratch);
         return;
     }
     size_t block = w->cols ? PANEL_BYTES / w->cols / TILE_ROWS * TILE_ROWS : ROWS_MAX;
@@ -270,8 +269,9 @@ static void integer_product_avx2(const loam_matrix *w, size_t row0, size_t n_row
     for (size_t r = 0; r < n_rows; r += block) {
         const size_t rows = n_rows - r < block ? n_rows - r : block;
         for (size_t i = 0; i < rows; i += TILE_ROWS)
-            fill_panel(&p, i / TILE_ROWS, row0 + r + i,
-                       rows - i < TILE_ROWS ? rows - i : TILE_ROWS);
+            loam_avx2_fill_panel(w, row0 + r + i, rows - i < TILE_ROWS ? rows - i : TILE_ROWS, 1,
+                                 p.q + i * w->cols, p.scales + i * p.n_groups,
+                                 p.biases + i * p.n_groups);
         multiply_panel(&p, a, m, rows, y + r, y_stride);
     }
 }

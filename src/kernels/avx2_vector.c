@@ -1,4 +1,4 @@
-/* avx2_vector.c - affine weights times one position: the decode step, bound by memory.
+/* avx2_vector.c - affine weights times one position, or a few: the decode step, bound by memory.
  *
  * Eight rows at a time, straight from the bit stream.  A unit is 64 columns of a row as two
  * byte vectors; x is kept in the order that meets them: for 4 bits the even columns, then the
@@ -298,23 +298,18 @@ void loam_avx2_scales8(const loam_matrix *w, const unsigned char *base, const si
         scales8(LOAM_ELEMENT_F32, p, end, 0, n, out, stride);
 }
 
-void loam_avx2_vector(const loam_matrix *w, size_t row0, size_t n_rows, const loam_acts *a,
-                      size_t i_m, float *y, void *scratch) {
-    static void (*const by_bits[])(const vector_args *t, float *y, size_t n) = {
-        [2] = rows8_2, [3] = rows8_3, [4] = rows8_4, [5] = rows8_5, [6] = rows8_6, [8] = rows8_8};
-    const int8_t *x = a->q + i_m * a->q_stride;
-    const size_t row_bytes = loam_matrix_row_bytes(w), group = (size_t)w->group;
-    int8_t *arranged = scratch;
-    int32_t *sums = (int32_t *)(void *)(arranged + (w->cols + 63) / 64 * 64);
-    float *scales = (float *)(void *)(sums + w->cols / group);
-    vector_args t = {.w = w,
-                     .scales = scales,
-                     .biases = scales + w->cols / group * ROWS,
-                     .x = arranged,
-                     .sums = sums,
-                     .d = a->d + i_m * a->g_stride,
-                     .s = a->s + i_m * a->g_stride,
-                     .ahead = ROWS * row_bytes};
+/* The room of one position in scratch. */
+static size_t position_bytes(const loam_matrix *w) {
+    const size_t groups = w->cols / (size_t)w->group;
+    return (w->cols + 63) / 64 * 64 + (groups * sizeof(int32_t) + 63) / 64 * 64;
+}
+
+static void place_position(const loam_matrix *w, const loam_acts *a, size_t i, unsigned char *room,
+                           vector_args *t) {
+    const size_t group = (size_t)w->group;
+    const int8_t *x = a->q + i * a->q_stride;
+    int8_t *arranged = (int8_t *)room;
+    int32_t *sums = (int32_t *)(void *)(room + (w->cols + 63) / 64 * 64);
 
     arrange(x, w->cols, w->bits, arranged);
     for (size_t g = 0; w->bits == 8 && g < w->cols / group; g++) {
@@ -322,6 +317,25 @@ void loam_avx2_vector(const loam_matrix *w, size_t row0, size_t n_rows, const lo
         for (size_t k = 0; k < group; k++) sum += x[g * group + k];
         sums[g] = 128 * sum;
     }
+    t->x = arranged;
+    t->sums = sums;
+    t->d = a->d + i * a->g_stride;
+    t->s = a->s + i * a->g_stride;
+}
+
+void loam_avx2_vector(const loam_matrix *w, size_t row0, size_t n_rows, const loam_acts *a,
+                      size_t m, float *y, size_t y_stride, void *scratch) {
+    static void (*const by_bits[])(const vector_args *t, float *y, size_t n) = {
+        [2] = rows8_2, [3] = rows8_3, [4] = rows8_4, [5] = rows8_5, [6] = rows8_6, [8] = rows8_8};
+    const size_t row_bytes = loam_matrix_row_bytes(w), n_groups = w->cols / (size_t)w->group;
+    unsigned char *room = scratch;
+    vector_args positions[LOAM_AVX2_VECTOR_MAX];
+    vector_args t = {.w = w, .ahead = ROWS * row_bytes};
+
+    for (size_t i = 0; i < m; i++, room += position_bytes(w))
+        place_position(w, a, i, room, &positions[i]);
+    t.scales = (float *)(void *)room;
+    t.biases = t.scales + n_groups * ROWS;
     for (size_t r = 0; r < n_rows; r += ROWS) {
         const size_t n = n_rows - r < ROWS ? n_rows - r : ROWS;
         for (size_t i = 0; i < ROWS; i++) {
@@ -330,7 +344,13 @@ void loam_avx2_vector(const loam_matrix *w, size_t row0, size_t n_rows, const lo
         }
         loam_avx2_scales8(w, w->scales, t.rows, row0 + n_rows, t.scales, ROWS);
         loam_avx2_scales8(w, w->biases, t.rows, row0 + n_rows, t.biases, ROWS);
-        by_bits[w->bits](&t, y + r, n);
+        for (size_t i = 0; i < m; i++) { /* the rows stay in L1 */
+            t.x = positions[i].x;
+            t.sums = positions[i].sums;
+            t.d = positions[i].d;
+            t.s = positions[i].s;
+            by_bits[w->bits](&t, y + i * y_stride + r, n);
+        }
     }
 }
 

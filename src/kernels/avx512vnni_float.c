@@ -1,0 +1,111 @@
+/* avx512vnni_float.c - f32 products with 512-bit registers: a 12 x 32 tile over the panels of
+ * avx2_float.c, blocked as there.  Lanes hold outputs and k ascends: the same bits. */
+#include "avx2.h"
+
+#if defined(__AVX512VNNI__) || defined(LOAM_AVX512_EMULATED)
+
+enum { BLOCK_K = 256, PANELS = 4, PANEL_ROWS = 16, TILE_M = 12 };
+
+typedef struct float_block {
+    const float *panels; /* [PANELS][BLOCK_K][16] */
+    size_t n_rows, n_k;
+    const float *x;
+    size_t x_stride, m;
+    float *y;
+    size_t y_stride;
+    int begin; /* from 0, else from y */
+} float_block;
+
+/* Lanes of a panel that are rows of the matrix. */
+LOAM_INLINE __mmask16 row_mask(size_t n) {
+    return (__mmask16)(n >= 16 ? 0xffff : (1u << n) - 1);
+}
+
+#define DEFINE_TILE(M)                                                                             \
+    static void tile_##M(const float_block *t, size_t i0, size_t r, __mmask16 lo, __mmask16 hi) {  \
+        __m512 a[M], b[M];                                                                         \
+        const float *x = t->x + i0 * t->x_stride;                                                  \
+        const float *p0 = t->panels + r * BLOCK_K;                                                 \
+        const float *p1 = hi ? p0 + PANEL_ROWS * BLOCK_K : p0;                                     \
+        float *y = t->y + i0 * t->y_stride + r;                                                    \
+        _Pragma("GCC unroll 12") for (size_t i = 0; i < M; i++) {                                  \
+            a[i] =                                                                                 \
+                t->begin ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(lo, y + i * t->y_stride);   \
+            b[i] = t->begin ? _mm512_setzero_ps()                                                  \
+                            : _mm512_maskz_loadu_ps(hi, y + i * t->y_stride + PANEL_ROWS);         \
+        }                                                                                          \
+        for (size_t k = 0; k < t->n_k; k++, p0 += PANEL_ROWS, p1 += PANEL_ROWS) {                  \
+            const __m512 w0 = _mm512_loadu_ps(p0), w1 = _mm512_loadu_ps(p1);                       \
+            _Pragma("GCC unroll 12") for (size_t i = 0; i < M; i++) {                              \
+                const __m512 xi = _mm512_set1_ps(x[i * t->x_stride + k]);                          \
+                a[i] = _mm512_fmadd_ps(w0, xi, a[i]);                                              \
+                b[i] = _mm512_fmadd_ps(w1, xi, b[i]);                                              \
+            }                                                                                      \
+        }                                                                                          \
+        _Pragma("GCC unroll 12") for (size_t i = 0; i < M; i++) {                                  \
+            _mm512_mask_storeu_ps(y + i * t->y_stride, lo, a[i]);                                  \
+            _mm512_mask_storeu_ps(y + i * t->y_stride + PANEL_ROWS, hi, b[i]);                     \
+        }                                                                                          \
+    }
+
+DEFINE_TILE(1)
+DEFINE_TILE(2)
+DEFINE_TILE(4)
+DEFINE_TILE(8)
+DEFINE_TILE(12)
+
+static void multiply_block(const float_block *t) {
+    for (size_t i = 0, n; i < t->m; i += n) {
+        const size_t left = t->m - i;
+        n = left >= 12 ? 12 : left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+        for (size_t r = 0; r < t->n_rows; r += 2 * PANEL_ROWS) {
+            const size_t rows = t->n_rows - r;
+            const __mmask16 lo = row_mask(rows),
+                            hi = rows > PANEL_ROWS ? row_mask(rows - PANEL_ROWS) : 0;
+            switch (n) {
+            case 12: tile_12(t, i, r, lo, hi); break;
+            case 8: tile_8(t, i, r, lo, hi); break;
+            case 4: tile_4(t, i, r, lo, hi); break;
+            case 2: tile_2(t, i, r, lo, hi); break;
+            default: tile_1(t, i, r, lo, hi); break;
+            }
+        }
+    }
+}
+
+static void float_product_avx512vnni(const loam_matrix *w, size_t row0, size_t n_rows,
+                                     const float *x, size_t x_stride, size_t m, float *y,
+                                     size_t y_stride, void *scratch) {
+    float *panels = scratch, *buffer = panels + PANELS * PANEL_ROWS * BLOCK_K;
+    const size_t row_bytes = loam_matrix_row_bytes(w);
+
+    if (m == 0) return;
+    for (size_t i = 0; i < m && w->cols == 0; i++) memset(y + i * y_stride, 0, n_rows * sizeof *y);
+    for (size_t r = 0; r < n_rows; r += PANELS * PANEL_ROWS) {
+        const size_t left = n_rows - r;
+        const size_t rows = left < PANELS * PANEL_ROWS ? left : PANELS * PANEL_ROWS;
+        for (size_t k = 0; k < w->cols; k += BLOCK_K) {
+            const size_t n = w->cols - k < BLOCK_K ? w->cols - k : BLOCK_K;
+            for (size_t i = 0; i < rows; i += PANEL_ROWS)
+                loam_avx2_pack(w, w->data, row_bytes, row0 + r + i,
+                               rows - i < PANEL_ROWS ? rows - i : PANEL_ROWS, k, n,
+                               panels + i * BLOCK_K, buffer);
+            const float_block block = {.panels = panels,
+                                       .n_rows = rows,
+                                       .n_k = n,
+                                       .x = x + k,
+                                       .x_stride = x_stride,
+                                       .m = m,
+                                       .y = y + r,
+                                       .y_stride = y_stride,
+                                       .begin = k == 0};
+            multiply_block(&block);
+        }
+    }
+}
+
+void loam_avx512vnni_use_float(loam_kernels *k) {
+    k->float_product = float_product_avx512vnni;
+}
+
+#endif
