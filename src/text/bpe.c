@@ -7,7 +7,7 @@
  *
  * Such prompts are mostly cut before that: when no merge joins "...x" with "\u2581y...", no
  * token can reach across that border, merges on its two sides do not see each other, and
- * each side is a word of its own (LOAM_PRE_SAFE_SPLIT). */
+ * each side is a word of its own (LOAM_PRE_SAFE_SPLIT).  Which x can is asked by its last byte. */
 #include "text/tok.h"
 #include "text/utf8.h"
 #include <stdio.h>
@@ -113,15 +113,32 @@ loam_status loam_bpe_merge(loam_tokenizer *t, const char *a, size_t n_a, const c
             m->n, (int)(n_a < 60 ? n_a : 60), a, (int)(n_b < 60 ? n_b : 60), b);
     if (m->n >= UINT32_MAX - 1 || (m->n * 10 > m->mask * 7 && !grow_merges(m)))
         return loam_fail(err, LOAM_ERR_MEMORY, "%s: merges", t->name);
-    if (n_b >= 3 && memcmp(b, "\xe2\x96\x81", 3) == 0 &&
-        (n_a < 3 || memcmp(a + n_a - 3, "\xe2\x96\x81", 3) != 0))
-        m->crosses = 1;
+    if (n_a && n_b >= 3 && memcmp(b, "\xe2\x96\x81", 3) == 0) {
+        const unsigned char c = (unsigned char)a[n_a - 1];
+        m->cross_after[c / 32] |= 1u << c % 32;
+        if (c == '>' && n_a > 1) /* may be a <0xNN>, which stands for any last byte */
+            memset(m->cross_after, 0xff, sizeof m->cross_after);
+    }
     const uint64_t pair = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
     size_t k = slot_of(m, pair);
     while (m->table[k].pair != UINT64_MAX && m->table[k].pair != pair) k = (k + 1) & m->mask;
     m->table[k] = (loam_merge){pair, rank == NONE ? (uint32_t)m->n : rank, id};
     m->last = id;
     m->n++;
+    return LOAM_OK;
+}
+
+loam_status loam_bpe_merges(loam_tokenizer *t, const loam_merge_text *m, size_t n, loam_err *err) {
+    for (int step = 0; step < 3; step++) {
+        for (size_t i = 0; i < n; i++) {
+            loam_vocab_prefetch(&t->vocab, loam_tok_hash(m[i].a, m[i].n_a, t->vocab.seed), step);
+            loam_vocab_prefetch(&t->vocab, loam_tok_hash(m[i].b, m[i].n_b, t->vocab.seed), step);
+        }
+    }
+    for (size_t i = 0; i < n; i++) {
+        const loam_status st = loam_bpe_merge(t, m[i].a, m[i].n_a, m[i].b, m[i].n_b, NONE, err);
+        if (st) return st;
+    }
     return LOAM_OK;
 }
 
@@ -146,6 +163,15 @@ loam_status loam_bpe_finish(loam_tokenizer *t, loam_err *err) {
         char name[8];
         snprintf(name, sizeof name, "<0x%02X>", i);
         b->fallback[i] = loam_vocab_model(&t->vocab, name, 6);
+    }
+    int all_bytes = b->byte_fallback;
+    for (unsigned i = 0; i < 256; i++) all_bytes &= b->fallback[i] >= 0;
+    if (b->unk >= 0 && !all_bytes) { /* the unknown token too stands for any last byte */
+        size_t n = 0;
+        const char *unk = loam_vocab_text(&t->vocab, b->unk, &n);
+        const unsigned char c = unk && n ? (unsigned char)unk[n - 1] : 0;
+        if (b->cross_after[c / 32] >> c % 32 & 1)
+            memset(b->cross_after, 0xff, sizeof b->cross_after);
     }
     b->raw = 1;
     for (unsigned place = 0; place < 4; place++) {

@@ -221,36 +221,57 @@ loam_status loam_tok_scan_vocab(loam_tokenizer *t, const char *text, size_t n, c
     return st;
 }
 
-/* ["a b", ...] or [["a", "b"], ...] */
+/* One merge: "a b" or ["a", "b"].  *copied: the texts lie in the buffers of the scan. */
+static loam_status read_merge(scan *s, loam_merge_text *m, int *copied) {
+    const char *a, *b;
+    size_t n_a, n_b;
+    loam_status st;
+    if (take(s, '[')) {
+        st = read_string(s, 0, &a, &n_a);
+        if (!st && !take(s, ',')) st = bad(s, "expected ','");
+        if (!st) st = read_string(s, 1, &b, &n_b);
+        if (!st && !take(s, ']')) st = bad(s, "expected ']'");
+        if (st) return st;
+        *copied = a == s->text[0].data || b == s->text[1].data;
+    } else {
+        st = read_string(s, 0, &a, &n_a);
+        if (st) return st;
+        *copied = a == s->text[0].data;
+        const char *space = memchr(a, ' ', n_a);
+        if (!space || memchr(space + 1, ' ', n_a - (size_t)(space + 1 - a)))
+            return bad(s, "a merge is not two tokens");
+        b = space + 1;
+        n_b = n_a - (size_t)(b - a);
+        n_a = (size_t)(space - a);
+    }
+    if (n_a >= UINT32_MAX || n_b >= UINT32_MAX) return bad(s, "a merge is too long");
+    *m = (loam_merge_text){a, b, (uint32_t)n_a, (uint32_t)n_b};
+    return LOAM_OK;
+}
+
+enum { BATCH = 32 };
+
 static loam_status scan_merges(loam_tokenizer *t, scan *s) {
+    loam_merge_text batch[BATCH];
+    size_t n = 0;
     loam_status st;
     if (!take(s, '[')) return bad(s, "expected the merges");
     /* there are about as many merges as tokens, or twice as many */
     st = loam_bpe_start(t, t->vocab.n_used, s->err);
     if (st || take(s, ']')) return st;
     do {
-        const char *a, *b;
-        size_t n_a, n_b;
-        if (take(s, '[')) {
-            st = read_string(s, 0, &a, &n_a);
-            if (!st && !take(s, ',')) st = bad(s, "expected ','");
-            if (!st) st = read_string(s, 1, &b, &n_b);
-            if (!st && !take(s, ']')) st = bad(s, "expected ']'");
-            if (st) return st;
-        } else {
-            st = read_string(s, 0, &a, &n_a);
-            if (st) return st;
-            const char *space = memchr(a, ' ', n_a);
-            if (!space || memchr(space + 1, ' ', n_a - (size_t)(space + 1 - a)))
-                return bad(s, "a merge is not two tokens");
-            b = space + 1;
-            n_b = n_a - (size_t)(b - a);
-            n_a = (size_t)(space - a);
-        }
-        st = loam_bpe_merge(t, a, n_a, b, n_b, UINT32_MAX, s->err);
+        int copied = 0;
+        st = read_merge(s, &batch[n], &copied);
         if (st) return st;
+        n++;
+        if (n == BATCH || copied) { /* copies last until the next merge is read */
+            st = loam_bpe_merges(t, batch, n, s->err);
+            if (st) return st;
+            n = 0;
+        }
     } while (take(s, ','));
-    return take(s, ']') ? LOAM_OK : bad(s, "expected ',' or ']'");
+    if (!take(s, ']')) return bad(s, "expected ',' or ']'");
+    return loam_bpe_merges(t, batch, n, s->err);
 }
 
 /* ---- the file ---- */

@@ -178,19 +178,19 @@ static loam_status split_fixed(cutter *c, size_t n, size_t length) {
     return st;
 }
 
-/* Before each U+2581 that follows another character. */
+/* Before each U+2581 that no merge joins to the character before it. */
 static loam_status split_safe(cutter *c, size_t n) {
     size_t from = 0;
-    int was_mark = 1;
+    const uint32_t *cross = c->e->tok->bpe.cross_after;
     loam_status st = LOAM_OK;
     for (size_t i = 0; i < n && !st;) {
         const int mark = n - i >= 3 && (unsigned char)c->s[i] == 0xe2 &&
                          (unsigned char)c->s[i + 1] == 0x96 && (unsigned char)c->s[i + 2] == 0x81;
-        if (mark && !was_mark) {
+        const unsigned char before = i ? (unsigned char)c->s[i - 1] : 0;
+        if (mark && i && !(cross[before / 32] >> before % 32 & 1)) {
             st = emit(c, from, i);
             from = i;
         }
-        was_mark = mark;
         i += mark ? 3 : loam_utf8_len(c->s, i);
     }
     return st ? st : emit(c, from, n);

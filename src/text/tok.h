@@ -23,9 +23,12 @@ enum {
 
 /* ---- vocabulary: token text <-> id ---- */
 enum { LOAM_TOK_IN_MODEL = 1, LOAM_TOK_ADDED = 2, LOAM_TOK_SPECIAL = 4, LOAM_TOK_NORMED = 8 };
+typedef struct loam_span {
+    uint32_t at, n;
+} loam_span;
 typedef struct loam_vocab {
-    loam_buf pool;      /* all token texts */
-    uint32_t *at, *len; /* [cap_ids]: text of an id in the pool; len UINT32_MAX: no such id */
+    loam_buf pool;   /* all token texts */
+    loam_span *span; /* [cap_ids]: text of an id in the pool; n UINT32_MAX: no such id */
     unsigned char *flags;
     size_t n_ids, cap_ids; /* n_ids: highest id + 1 */
     size_t n_model;        /* distinct texts in the model's vocabulary */
@@ -39,14 +42,16 @@ void loam_vocab_deinit(loam_vocab *v);
 loam_status loam_vocab_put(loam_vocab *v, const char *s, size_t n, int64_t id, unsigned flags,
                            const char *name, loam_err *err);
 int32_t loam_vocab_get(const loam_vocab *v, const char *s, size_t n); /* -1: none */
+/* For many look-ups in a row: ask for the memory of one, step by step, before it is needed. */
+void loam_vocab_prefetch(const loam_vocab *v, uint64_t hash, int step);
 static inline int32_t loam_vocab_model(const loam_vocab *v, const char *s, size_t n) {
     const int32_t id = loam_vocab_get(v, s, n);
     return id >= 0 && (v->flags[id] & LOAM_TOK_IN_MODEL) ? id : -1;
 }
 static inline const char *loam_vocab_text(const loam_vocab *v, int32_t id, size_t *n) {
-    if (id < 0 || (size_t)id >= v->n_ids || v->len[id] == UINT32_MAX) return NULL;
-    *n = v->len[id];
-    return v->pool.data + v->at[id];
+    if (id < 0 || (size_t)id >= v->n_ids || v->span[id].n == UINT32_MAX) return NULL;
+    *n = v->span[id].n;
+    return v->pool.data + v->span[id].at;
 }
 uint64_t loam_tok_hash(const char *s, size_t n, uint64_t seed);
 
@@ -201,10 +206,11 @@ typedef struct loam_merge {
 typedef struct loam_bpe {
     loam_merge *table;
     size_t mask, n;
-    int32_t last; /* result of the last merge read */
-    int crosses;  /* a merge joins "x" and "\u2581y": words may not be cut before U+2581 */
-    int32_t unk;  /* -1: none */
-    int has_unk;  /* unk_token named */
+    int32_t last;            /* result of the last merge read */
+    uint32_t cross_after[8]; /* bit set of last bytes: a merge joins "...c" and "\u2581...", so
+                                words may not be cut between the two */
+    int32_t unk;             /* -1: none */
+    int has_unk;             /* unk_token named */
     int fuse_unk, byte_fallback, ignore_merges;
     loam_str prefix, suffix; /* continuing_subword_prefix, end_of_word_suffix */
     int32_t fallback[256];   /* ids of <0x00> .. <0xFF>, -1 */
@@ -278,6 +284,12 @@ loam_status loam_bpe_start(loam_tokenizer *t, size_t n_merges, loam_err *err);
 /* The next merge in the file's order.  `rank` UINT32_MAX: its number in that order. */
 loam_status loam_bpe_merge(loam_tokenizer *t, const char *a, size_t n_a, const char *b, size_t n_b,
                            uint32_t rank, loam_err *err);
+/* The same for many at once, which hides the waiting for memory. */
+typedef struct loam_merge_text {
+    const char *a, *b;
+    uint32_t n_a, n_b;
+} loam_merge_text;
+loam_status loam_bpe_merges(loam_tokenizer *t, const loam_merge_text *m, size_t n, loam_err *err);
 loam_status loam_bpe_finish(loam_tokenizer *t, loam_err *err);
 loam_status loam_unigram_finish(loam_tokenizer *t, loam_err *err);
 

@@ -183,8 +183,7 @@ static loam_status finish(loam_tokenizer *t, loam_err *err) {
     t->raw_bytes = t->bpe.raw && t->n_pre && t->pre[t->n_pre - 1].kind == LOAM_PRE_BYTE_LEVEL;
     const int32_t mark = loam_vocab_model(&t->vocab, "\xe2\x96\x81", 3);
     const int byte_level = t->n_pre && t->pre[t->n_pre - 1].kind == LOAM_PRE_BYTE_LEVEL;
-    if (!byte_level && mark >= 0 && !t->bpe.crosses && !t->bpe.ignore_merges && !t->bpe.prefix.n &&
-        !t->bpe.suffix.n)
+    if (!byte_level && mark >= 0 && !t->bpe.ignore_merges && !t->bpe.prefix.n && !t->bpe.suffix.n)
         t->pre[t->n_pre++].kind = LOAM_PRE_SAFE_SPLIT;
     return LOAM_OK;
 }

@@ -99,23 +99,39 @@ static uint32_t first_unsafe(loam_uc_form form) {
     return form == LOAM_UC_NFC ? 0x300 : form == LOAM_UC_NFD ? 0xc0 : 0xa0;
 }
 
-int loam_uc_is_normal(const char *s, size_t n, loam_uc_form form) {
+/* 1 when c stays as it is wherever it stands, and nothing after it can reach before it. */
+static int is_safe(uint32_t c, loam_uc_form form, uint32_t unsafe) {
+    if (c < unsafe) return 1;
+    const int composes = form == LOAM_UC_NFC || form == LOAM_UC_NFKC;
+    if (c >= 0xac00 && c <= 0xd7a3) return composes;
+    if (c >= 0x1100 && c <= 0x11ff) return 0; /* jamo compose by rule */
+    const utf8proc_property_t *p = utf8proc_get_property((utf8proc_int32_t)c);
+    /* A composed letter is normal in C, but telling it from the excluded ones needs the
+     * composition table: such text goes the full way. */
+    if (p->combining_class || p->decomp_seqindex != UINT16_MAX) return 0;
+    return !composes || p->comb_index == UINT16_MAX || p->comb_index < 0x8000;
+}
+
+/* Start of the first character at s[i] or later that is not safe; *last: start of the safe
+ * one before it, to which it may still be joined. */
+static size_t find_unsafe(const char *s, size_t n, size_t i, loam_uc_form form, size_t *last) {
     const uint32_t unsafe = first_unsafe(form);
-    size_t i = 0;
+    *last = i;
     while (i < n) {
+        const size_t from = i;
         while (n - i >= 8 && !(loam_read_u64(s + i) & 0x8080808080808080u)) i += 8;
+        if (i > from) *last = i - 1;
         if (i >= n) break;
-        const uint32_t c = loam_utf8_next(s, &i);
-        if (c < unsafe) continue;
-        if (c >= 0xac00 && c <= 0xd7a3 && (form == LOAM_UC_NFC || form == LOAM_UC_NFKC)) continue;
-        const utf8proc_property_t *p = utf8proc_get_property((utf8proc_int32_t)c);
-        /* A composed letter without a reordering is normal in C, but telling it from the
-         * excluded ones needs the composition table: leave such text to the full way. */
-        if (p->combining_class || p->decomp_seqindex != UINT16_MAX) return 0;
-        if (p->comb_index != UINT16_MAX && p->comb_index >= 0x8000) return 0;
-        if ((c >= 0x1100 && c <= 0x11ff) || (c >= 0xac00 && c <= 0xd7a3)) return 0;
+        const size_t at = i;
+        if (!is_safe(loam_utf8_next(s, &i), form, unsafe)) return at;
+        *last = at;
     }
-    return 1;
+    return n;
+}
+
+int loam_uc_is_normal(const char *s, size_t n, loam_uc_form form) {
+    size_t last;
+    return find_unsafe(s, n, 0, form, &last) == n;
 }
 
 static unsigned combining_class(utf8proc_int32_t c) {
@@ -149,7 +165,7 @@ static void order_marks(utf8proc_int32_t *c, size_t n, utf8proc_int32_t *tmp) {
     }
 }
 
-int loam_uc_normalize(loam_buf *out, const char *s, size_t n, loam_uc_form form) {
+static int normalize_part(loam_buf *out, const char *s, size_t n, loam_uc_form form) {
     const int compat = form == LOAM_UC_NFKC || form == LOAM_UC_NFKD;
     const int compose = form == LOAM_UC_NFC || form == LOAM_UC_NFKC;
     const utf8proc_option_t options =
@@ -187,4 +203,22 @@ int loam_uc_normalize(loam_buf *out, const char *s, size_t n, loam_uc_form form)
 done:
     free(c);
     return ok;
+}
+
+/* Only the parts around characters that need it are normalized: from the safe character
+ * before the first of them to the next safe one. */
+int loam_uc_normalize(loam_buf *out, const char *s, size_t n, loam_uc_form form) {
+    const uint32_t unsafe = first_unsafe(form);
+    size_t done = 0, last = 0;
+    while (done < n) {
+        const size_t bad = find_unsafe(s, n, done, form, &last);
+        const size_t from = bad == n ? n : last;
+        loam_buf_append(out, s + done, from - done);
+        if (bad == n) break;
+        size_t end = bad, next = bad;
+        while (end < n && !is_safe(loam_utf8_next(s, &next), form, unsafe)) end = next;
+        if (!normalize_part(out, s + from, end - from, form)) return 0;
+        done = end;
+    }
+    return !out->failed;
 }

@@ -55,8 +55,7 @@ int loam_vocab_init(loam_vocab *v, size_t expected) {
 
 void loam_vocab_deinit(loam_vocab *v) {
     loam_buf_deinit(&v->pool);
-    free(v->at);
-    free(v->len);
+    free(v->span);
     free(v->flags);
     free(v->table);
     *v = (loam_vocab){0};
@@ -90,7 +89,7 @@ static size_t find(const loam_vocab *v, const char *s, size_t n, uint64_t h) {
     while (v->table[k]) {
         if (v->table[k] >> 32 == tag) {
             const uint32_t id = (uint32_t)v->table[k] - 1;
-            if (v->len[id] == n && memcmp(v->pool.data + v->at[id], s, n) == 0) return k;
+            if (v->span[id].n == n && memcmp(v->pool.data + v->span[id].at, s, n) == 0) return k;
         }
         k = (k + 1) & v->mask;
     }
@@ -103,16 +102,28 @@ int32_t loam_vocab_get(const loam_vocab *v, const char *s, size_t n) {
     return v->table[k] ? (int32_t)((uint32_t)v->table[k] - 1) : -1;
 }
 
+void loam_vocab_prefetch(const loam_vocab *v, uint64_t hash, int step) {
+    const uint64_t *slot = &v->table[slot_of(v, hash)];
+    if (step == 0) {
+        __builtin_prefetch(slot);
+        return;
+    }
+    /* mostly the first slot is the right one */
+    const uint32_t id = (uint32_t)*slot - 1;
+    if (*slot == 0 || id >= v->n_ids) return;
+    if (step == 1)
+        __builtin_prefetch(&v->span[id]);
+    else if (v->span[id].n != UINT32_MAX)
+        __builtin_prefetch(v->pool.data + v->span[id].at);
+}
+
 static int grow_ids(loam_vocab *v, size_t need) {
     const size_t old = v->cap_ids;
     size_t cap = old;
-    if (!loam_grow((void **)&v->at, &cap, need, sizeof *v->at)) return 0;
-    cap = old;
-    if (!loam_grow((void **)&v->len, &cap, need, sizeof *v->len)) return 0;
+    if (!loam_grow((void **)&v->span, &cap, need, sizeof *v->span)) return 0;
     cap = old;
     if (!loam_grow((void **)&v->flags, &cap, need, sizeof *v->flags)) return 0;
-    memset(v->len + old, 0xff, (cap - old) * sizeof *v->len);
-    memset(v->at + old, 0, (cap - old) * sizeof *v->at);
+    memset(v->span + old, 0xff, (cap - old) * sizeof *v->span);
     memset(v->flags + old, 0, cap - old);
     v->cap_ids = cap;
     return 1;
@@ -137,8 +148,8 @@ loam_status loam_vocab_put(loam_vocab *v, const char *s, size_t n, int64_t id, u
     if ((size_t)id >= v->n_ids) v->n_ids = (size_t)id + 1;
     /* Two texts with one id: the later one is what the id decodes to, and the earlier is still
      * found, because its slot keeps a pool text of its own only through the id.  So it is an error. */
-    if (v->len[id] != UINT32_MAX &&
-        (v->len[id] != n || memcmp(v->pool.data + v->at[id], s, n) != 0))
+    if (v->span[id].n != UINT32_MAX &&
+        (v->span[id].n != n || memcmp(v->pool.data + v->span[id].at, s, n) != 0))
         return loam_fail(err, LOAM_ERR_FORMAT, "%s: two tokens have the id %lld", name,
                          (long long)id);
     if (v->table[k] && (uint32_t)v->table[k] == (uint64_t)id + 1) { /* there already */
@@ -146,8 +157,7 @@ loam_status loam_vocab_put(loam_vocab *v, const char *s, size_t n, int64_t id, u
         return LOAM_OK;
     }
     v->table[k] = (h >> 32) << 32 | (uint64_t)(id + 1);
-    v->at[id] = (uint32_t)v->pool.n;
-    v->len[id] = (uint32_t)n;
+    v->span[id] = (loam_span){(uint32_t)v->pool.n, (uint32_t)n};
     v->flags[id] |= (unsigned char)flags;
     loam_buf_append(&v->pool, s, n);
     return v->pool.failed ? loam_fail(err, LOAM_ERR_MEMORY, "%s: vocabulary", name) : LOAM_OK;
