@@ -82,61 +82,84 @@ static int32_t find_joined(loam_tokenizer *t, const char *a, size_t n_a, const c
     return id;
 }
 
-loam_status loam_bpe_merge(loam_tokenizer *t, const char *a, size_t n_a, const char *b, size_t n_b,
-                           uint32_t rank, loam_err *err) {
+/* The ids of a merge: *pair and what it makes. */
+static loam_status resolve_merge(loam_tokenizer *t, const loam_merge_text *x, size_t number,
+                                 uint64_t *pair, int32_t *made, loam_err *err) {
     loam_bpe *m = &t->bpe;
-    const int32_t left = loam_vocab_model(&t->vocab, a, n_a);
-    const int32_t right = loam_vocab_model(&t->vocab, b, n_b);
+    const int32_t left = loam_vocab_model(&t->vocab, x->a, x->n_a);
+    const int32_t right = loam_vocab_model(&t->vocab, x->b, x->n_b);
+    const int shown_a = (int)(x->n_a < 60 ? x->n_a : 60),
+              shown_b = (int)(x->n_b < 60 ? x->n_b : 60);
     if (left < 0 || right < 0)
         return loam_fail(err, LOAM_ERR_FORMAT,
                          "%s: merge %zu names a token that is not in the vocabulary: '%.*s'",
-                         t->name, m->n,
-                         (int)(left < 0   ? n_a < 60 ? n_a : 60
-                               : n_b < 60 ? n_b
-                                          : 60),
-                         left < 0 ? a : b);
-    const char *tail = b;
-    size_t n_tail = n_b;
+                         t->name, number, left < 0 ? shown_a : shown_b, left < 0 ? x->a : x->b);
+    const char *tail = x->b;
+    size_t n_tail = x->n_b;
     if (m->prefix.n) { /* the right side's continuation mark vanishes inside a word */
         if (n_tail < m->prefix.n)
             return loam_fail(err, LOAM_ERR_FORMAT,
                              "%s: merge %zu: '%.*s' is shorter than the prefix of continued words",
-                             t->name, m->n, (int)n_b, b);
+                             t->name, number, shown_b, x->b);
         tail += m->prefix.n;
         n_tail -= m->prefix.n;
     }
-    const int32_t id = find_joined(t, a, n_a, tail, n_tail);
-    if (id < 0)
+    *made = find_joined(t, x->a, x->n_a, tail, n_tail);
+    if (*made < 0)
         return loam_fail(
             err, LOAM_ERR_FORMAT,
             "%s: merge %zu makes a token that is not in the vocabulary: '%.*s' + '%.*s'", t->name,
-            m->n, (int)(n_a < 60 ? n_a : 60), a, (int)(n_b < 60 ? n_b : 60), b);
-    if (m->n >= UINT32_MAX - 1 || (m->n * 10 > m->mask * 7 && !grow_merges(m)))
-        return loam_fail(err, LOAM_ERR_MEMORY, "%s: merges", t->name);
-    if (n_a && n_b >= 3 && memcmp(b, "\xe2\x96\x81", 3) == 0) {
-        const unsigned char c = (unsigned char)a[n_a - 1];
+            number, shown_a, x->a, shown_b, x->b);
+    m->last = *made;
+    *pair = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
+    if (x->n_a && x->n_b >= 3 && memcmp(x->b, "\xe2\x96\x81", 3) == 0) {
+        const unsigned char c = (unsigned char)x->a[x->n_a - 1];
         m->cross_after[c / 32] |= 1u << c % 32;
-        if (c == '>' && n_a > 1) /* may be a <0xNN>, which stands for any last byte */
+        if (c == '>' && x->n_a > 1) /* may be a <0xNN>, which stands for any last byte */
             memset(m->cross_after, 0xff, sizeof m->cross_after);
     }
-    const uint64_t pair = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
+    return LOAM_OK;
+}
+
+static loam_status insert_merge(loam_tokenizer *t, uint64_t pair, int32_t made, uint32_t rank,
+                                loam_err *err) {
+    loam_bpe *m = &t->bpe;
+    if (m->n >= UINT32_MAX - 1 || (m->n * 10 > m->mask * 7 && !grow_merges(m)))
+        return loam_fail(err, LOAM_ERR_MEMORY, "%s: merges", t->name);
     size_t k = slot_of(m, pair);
     while (m->table[k].pair != UINT64_MAX && m->table[k].pair != pair) k = (k + 1) & m->mask;
-    m->table[k] = (loam_merge){pair, rank == NONE ? (uint32_t)m->n : rank, id};
-    m->last = id;
+    m->table[k] = (loam_merge){pair, rank, made};
     m->n++;
     return LOAM_OK;
 }
 
-loam_status loam_bpe_merges(loam_tokenizer *t, const loam_merge_text *m, size_t n, loam_err *err) {
+loam_status loam_bpe_merge(loam_tokenizer *t, const char *a, size_t n_a, const char *b, size_t n_b,
+                           uint32_t rank, loam_err *err) {
+    uint64_t pair = 0;
+    int32_t made = -1;
+    if (n_a >= NONE || n_b >= NONE)
+        return loam_fail(err, LOAM_ERR_LIMIT, "%s: merge %zu is too long", t->name, t->bpe.n);
+    const loam_merge_text x = {a, b, (uint32_t)n_a, (uint32_t)n_b};
+    const loam_status st = resolve_merge(t, &x, t->bpe.n, &pair, &made, err);
+    return st ? st : insert_merge(t, pair, made, rank == NONE ? (uint32_t)t->bpe.n : rank, err);
+}
+
+loam_status loam_bpe_merges(loam_tokenizer *t, const loam_merge_text *x, size_t n, loam_err *err) {
+    uint64_t pair[LOAM_TOK_BATCH] = {0};
+    int32_t made[LOAM_TOK_BATCH] = {0};
     for (int step = 0; step < 3; step++) {
         for (size_t i = 0; i < n; i++) {
-            loam_vocab_prefetch(&t->vocab, loam_tok_hash(m[i].a, m[i].n_a, t->vocab.seed), step);
-            loam_vocab_prefetch(&t->vocab, loam_tok_hash(m[i].b, m[i].n_b, t->vocab.seed), step);
+            loam_vocab_prefetch(&t->vocab, loam_tok_hash(x[i].a, x[i].n_a, t->vocab.seed), step);
+            loam_vocab_prefetch(&t->vocab, loam_tok_hash(x[i].b, x[i].n_b, t->vocab.seed), step);
         }
     }
     for (size_t i = 0; i < n; i++) {
-        const loam_status st = loam_bpe_merge(t, m[i].a, m[i].n_a, m[i].b, m[i].n_b, NONE, err);
+        const loam_status st = resolve_merge(t, &x[i], t->bpe.n + i, &pair[i], &made[i], err);
+        if (st) return st;
+        __builtin_prefetch(&t->bpe.table[slot_of(&t->bpe, pair[i])], 1);
+    }
+    for (size_t i = 0; i < n; i++) {
+        const loam_status st = insert_merge(t, pair[i], made[i], (uint32_t)t->bpe.n, err);
         if (st) return st;
     }
     return LOAM_OK;

@@ -158,22 +158,46 @@ static loam_status skip_value(scan *s, const char **from, size_t *n) {
 
 /* ---- vocabulary ---- */
 
-static loam_status scan_vocab_object(loam_tokenizer *t, scan *s) {
-    const char *text;
+typedef struct entry {
+    const char *s;
     size_t n;
-    int64_t id = 0;
+    int64_t id;
+} entry;
+
+static loam_status put_entries(loam_tokenizer *t, const entry *e, size_t n, scan *s) {
+    for (size_t i = 0; i < n; i++)
+        loam_vocab_prefetch(&t->vocab, loam_tok_hash(e[i].s, e[i].n, t->vocab.seed), 0);
+    for (size_t i = 0; i < n; i++) {
+        const loam_status st =
+            loam_vocab_put(&t->vocab, e[i].s, e[i].n, e[i].id, LOAM_TOK_IN_MODEL, s->name, s->err);
+        if (st) return st;
+    }
+    return LOAM_OK;
+}
+
+static loam_status scan_vocab_object(loam_tokenizer *t, scan *s) {
+    entry batch[LOAM_TOK_BATCH];
+    size_t n = 0;
     loam_status st;
     if (!take(s, '{')) return bad(s, "expected the vocabulary");
     if (take(s, '}')) return LOAM_OK;
     do {
-        st = read_string(s, 0, &text, &n);
+        entry *e = &batch[n];
+        st = read_string(s, 0, &e->s, &e->n);
         if (st) return st;
         if (!take(s, ':')) return bad(s, "expected ':'");
-        st = read_id(s, &id);
-        if (!st) st = loam_vocab_put(&t->vocab, text, n, id, LOAM_TOK_IN_MODEL, s->name, s->err);
+        st = read_id(s, &e->id);
         if (st) return st;
+        n++;
+        if (n == LOAM_TOK_BATCH ||
+            e->s == s->text[0].data) { /* a copy lasts until the next string */
+            st = put_entries(t, batch, n, s);
+            if (st) return st;
+            n = 0;
+        }
     } while (take(s, ','));
-    return take(s, '}') ? LOAM_OK : bad(s, "expected ',' or '}'");
+    if (!take(s, '}')) return bad(s, "expected ',' or '}'");
+    return put_entries(t, batch, n, s);
 }
 
 /* [[text, score], ...] */
@@ -249,10 +273,8 @@ static loam_status read_merge(scan *s, loam_merge_text *m, int *copied) {
     return LOAM_OK;
 }
 
-enum { BATCH = 32 };
-
 static loam_status scan_merges(loam_tokenizer *t, scan *s) {
-    loam_merge_text batch[BATCH];
+    loam_merge_text batch[LOAM_TOK_BATCH];
     size_t n = 0;
     loam_status st;
     if (!take(s, '[')) return bad(s, "expected the merges");
@@ -264,7 +286,7 @@ static loam_status scan_merges(loam_tokenizer *t, scan *s) {
         st = read_merge(s, &batch[n], &copied);
         if (st) return st;
         n++;
-        if (n == BATCH || copied) { /* copies last until the next merge is read */
+        if (n == LOAM_TOK_BATCH || copied) { /* copies last until the next merge is read */
             st = loam_bpe_merges(t, batch, n, s->err);
             if (st) return st;
             n = 0;

@@ -15,6 +15,7 @@
 #include <loam/text.h>
 
 enum {
+    LOAM_TOK_BATCH = 32,
     LOAM_TOK_MAX_ID = 1 << 22,   /* ids are array indices: a file may not ask for gigabytes */
     LOAM_TOK_MAX_STEPS = 32,     /* in one list */
     LOAM_TOK_MAX_WORD = 1 << 25, /* bytes that one BPE or unigram word may have */
@@ -203,6 +204,11 @@ typedef struct loam_merge {
     int32_t id;
 } loam_merge;
 
+typedef struct loam_merge_text {
+    const char *a, *b;
+    uint32_t n_a, n_b;
+} loam_merge_text;
+
 typedef struct loam_bpe {
     loam_merge *table;
     size_t mask, n;
@@ -284,11 +290,7 @@ loam_status loam_bpe_start(loam_tokenizer *t, size_t n_merges, loam_err *err);
 /* The next merge in the file's order.  `rank` UINT32_MAX: its number in that order. */
 loam_status loam_bpe_merge(loam_tokenizer *t, const char *a, size_t n_a, const char *b, size_t n_b,
                            uint32_t rank, loam_err *err);
-/* The same for many at once, which hides the waiting for memory. */
-typedef struct loam_merge_text {
-    const char *a, *b;
-    uint32_t n_a, n_b;
-} loam_merge_text;
+/* The same for up to LOAM_TOK_BATCH at once, which hides the waiting for memory. */
 loam_status loam_bpe_merges(loam_tokenizer *t, const loam_merge_text *m, size_t n, loam_err *err);
 loam_status loam_bpe_finish(loam_tokenizer *t, loam_err *err);
 loam_status loam_unigram_finish(loam_tokenizer *t, loam_err *err);
