@@ -1,5 +1,8 @@
 /* unicode.c - properties and normal forms on utf8proc's tables.
  *
+ * The parts of the reference tokenizers know different versions of Unicode, from 9 to 17; so that
+ * ids are the same for every character, unicode_diff.inc says where they and utf8proc differ.
+ *
  * utf8proc_decompose() sorts combining marks by bubbling, which a text of nothing but
  * marks turns into n^2; here each run of marks is sorted by a stable counting of
  * classes, and only the composition (linear) is left to utf8proc. */
@@ -22,6 +25,24 @@ const unsigned char loam_uc_ascii[128] = {
 #undef N
 #undef S
 #undef B
+
+typedef struct range {
+    uint32_t from, to;
+} range;
+#include "text/unicode_diff.inc"
+
+static int is_in(const range *r, size_t n, uint32_t c) {
+    size_t lo = 0, hi = n;
+    while (lo < hi) {
+        const size_t mid = (lo + hi) / 2;
+        if (c > r[mid].to)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo < n && c >= r[lo].from && c <= r[lo].to;
+}
+#define IS_IN(table, c) is_in(table, sizeof table / sizeof *table, c)
 
 static utf8proc_category_t category_of(uint32_t c) {
     return utf8proc_category((utf8proc_int32_t)c);
@@ -46,6 +67,10 @@ unsigned loam_uc_class_wide(uint32_t c) {
     case UTF8PROC_CATEGORY_ND:
     case UTF8PROC_CATEGORY_NL:
     case UTF8PROC_CATEGORY_NO: return LOAM_UC_NUMBER;
+    case UTF8PROC_CATEGORY_CN:
+        for (size_t i = 0; i < sizeof NEW_CLASS / sizeof *NEW_CLASS; i++)
+            if (c >= NEW_CLASS[i].from && c <= NEW_CLASS[i].to) return NEW_CLASS[i].class;
+        return 0;
     default: return loam_uc_is_space(c) ? LOAM_UC_SPACE : 0;
     }
 }
@@ -54,7 +79,8 @@ int loam_uc_is_punct(uint32_t c) {
     if (c < 128)
         return c > 32 && c < 127 && !(loam_uc_ascii[c] & (LOAM_UC_LETTER | LOAM_UC_NUMBER));
     const utf8proc_category_t k = category_of(c);
-    return k >= UTF8PROC_CATEGORY_PC && k <= UTF8PROC_CATEGORY_PO;
+    return k >= UTF8PROC_CATEGORY_PC && k <= UTF8PROC_CATEGORY_PO ? !IS_IN(NOT_PUNCT, c)
+                                                                  : IS_IN(ALSO_PUNCT, c);
 }
 
 int loam_uc_is_word(uint32_t c) {
@@ -65,25 +91,34 @@ int loam_uc_is_word(uint32_t c) {
     /* Other_Alphabetic outside marks: enclosed letters; Join_Control */
     return (c >= 0x24b6 && c <= 0x24e9) || (c >= 0x1f130 && c <= 0x1f149) ||
            (c >= 0x1f150 && c <= 0x1f169) || (c >= 0x1f170 && c <= 0x1f189) || c == 0x200c ||
-           c == 0x200d;
+           c == 0x200d || (k == UTF8PROC_CATEGORY_CN && IS_IN(NEW_WORD, c));
 }
 
 int loam_uc_is_numeric(uint32_t c) {
-    return (loam_uc_class(c) & LOAM_UC_NUMBER) != 0;
+    if (c < 128) return c >= '0' && c <= '9';
+    const utf8proc_category_t k = category_of(c);
+    return k == UTF8PROC_CATEGORY_ND || k == UTF8PROC_CATEGORY_NL || k == UTF8PROC_CATEGORY_NO ||
+           (k == UTF8PROC_CATEGORY_CN && IS_IN(NEW_NUMERIC, c));
 }
 
 int loam_uc_is_other(uint32_t c) {
     const utf8proc_category_t k = category_of(c);
-    return k == UTF8PROC_CATEGORY_CC || k == UTF8PROC_CATEGORY_CF || k == UTF8PROC_CATEGORY_CO ||
-           k == UTF8PROC_CATEGORY_CS;
+    return (k == UTF8PROC_CATEGORY_CC || k == UTF8PROC_CATEGORY_CF || k == UTF8PROC_CATEGORY_CO ||
+            k == UTF8PROC_CATEGORY_CS) &&
+           !IS_IN(NOT_OTHER, c);
 }
 
 int loam_uc_is_mark(uint32_t c) {
-    return (loam_uc_class(c) & LOAM_UC_MARK) != 0;
+    const utf8proc_category_t k = category_of(c);
+    return k == UTF8PROC_CATEGORY_MN || k == UTF8PROC_CATEGORY_MC || k == UTF8PROC_CATEGORY_ME
+               ? !IS_IN(NOT_COMBINING, c)
+               : IS_IN(ALSO_COMBINING, c);
 }
 
 int loam_uc_is_nonspacing(uint32_t c) {
-    return c >= 0x300 && category_of(c) == UTF8PROC_CATEGORY_MN;
+    if (c < 0x300) return 0;
+    return category_of(c) == UTF8PROC_CATEGORY_MN ? !IS_IN(NOT_NONSPACING, c)
+                                                  : IS_IN(ALSO_NONSPACING, c);
 }
 
 void loam_uc_lower(loam_buf *out, uint32_t c) {
@@ -91,6 +126,11 @@ void loam_uc_lower(loam_buf *out, uint32_t c) {
         loam_buf_append(out, "i\xcc\x87", 3);
         return;
     }
+    for (size_t i = 0; i < sizeof NEW_LOWER / sizeof *NEW_LOWER && c >= NEW_LOWER[i].from; i++)
+        if (c <= NEW_LOWER[i].to) {
+            loam_utf8_append(out, (uint32_t)((int32_t)c + NEW_LOWER[i].add));
+            return;
+        }
     loam_utf8_append(out, (uint32_t)utf8proc_tolower((utf8proc_int32_t)c));
 }
 
@@ -135,7 +175,8 @@ int loam_uc_is_normal(const char *s, size_t n, loam_uc_form form) {
 }
 
 static unsigned combining_class(utf8proc_int32_t c) {
-    return (unsigned)utf8proc_get_property(c)->combining_class;
+    const utf8proc_propval_t k = utf8proc_get_property(c)->combining_class;
+    return k && !IS_IN(NO_ORDER, (uint32_t)c) ? (unsigned)k : 0;
 }
 
 /* Canonical ordering of one run of marks: stable, linear; `tmp` has room for n. */
@@ -180,7 +221,7 @@ static int normalize_part(loam_buf *out, const char *s, size_t n, loam_uc_form f
         int last = 0;
         const utf8proc_ssize_t k =
             utf8proc_decompose_char((utf8proc_int32_t)x, c + n_c, 32, options, &last);
-        if (k < 0 || k > 32) { /* not assigned: itself */
+        if (k < 0 || k > 32 || (k > 0 && c[n_c] != (utf8proc_int32_t)x && IS_IN(NO_COMPAT, x))) {
             c[n_c++] = (utf8proc_int32_t)x;
         } else {
             n_c += (size_t)k;
