@@ -13,6 +13,7 @@ typedef struct command {
 static const command COMMANDS[] = {
     {"pull", loam_cmd_pull, "download a model into the Hugging Face cache"},
     {"convert", loam_cmd_convert, "make an MLX model folder from GGUF or a model folder"},
+    {"search", loam_cmd_search, "the chunks of an index nearest to a question"},
     {"template", loam_cmd_template, "chat messages to a prompt by the model's template"},
     {"tokenize", loam_cmd_tokenize, "text to token ids and back"},
     {"info", loam_cmd_info, "tell what a model folder, an index or a file of arrays holds"},

@@ -4,6 +4,7 @@
 
 int loam_cmd_convert(int argc, char **argv);
 int loam_cmd_info(int argc, char **argv);
+int loam_cmd_search(int argc, char **argv);
 int loam_cmd_template(int argc, char **argv);
 int loam_cmd_tokenize(int argc, char **argv);
 int loam_cmd_pull(int argc, char **argv);

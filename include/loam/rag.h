@@ -96,6 +96,10 @@ LOAM_API void loam_index_reference_damage(const loam_index *ix, size_t *texts, s
 LOAM_API loam_status loam_index_check_embedder(const loam_index *ix, const loam_embedder *e,
                                                const char *path, loam_err *err);
 
+/* 1 when the rows of the file were not of unit length: they were scaled to it, so that scores are
+ * cosines here too. */
+LOAM_API int loam_index_was_scaled(const loam_index *ix);
+
 /* The best min(k, count) by dot product, best first, ties by lower id; full scan,
  * bounded heap, f32 sums in a fixed order (same bits on any thread count).  Returns
  * how many.  `query` is [dim].  Any number of threads may search one index. */
@@ -123,6 +127,11 @@ typedef struct loam_index_content {
  * a sidecar that does not belong to its index (hash of the index inside) is ignored
  * on reading.  A lock (flock on PATH.lock) keeps two writers apart: BUSY. */
 LOAM_API loam_status loam_index_write(const char *path, const loam_index_content *c, loam_err *err);
+/* The lock alone, for who reads an index, works on it and writes it: hold it from before the
+ * reading on.  While this process holds it, loam_index_write takes part in it. */
+typedef struct loam_index_lock loam_index_lock;
+LOAM_API loam_status loam_index_lock_take(loam_index_lock **out, const char *path, loam_err *err);
+LOAM_API void loam_index_lock_free(loam_index_lock *lock); /* NULL is allowed */
 LOAM_API size_t loam_index_n_documents(const loam_index *ix);
 LOAM_API const loam_index_document *loam_index_document_at(const loam_index *ix, size_t i);
 
