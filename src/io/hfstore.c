@@ -90,41 +90,60 @@ loam_status loam_hub_prepare(const char *repo, loam_err *err) {
     return st;
 }
 
+static int compare_paths(const void *a, const void *b) {
+    const loam_hub_file *const *x = a, *const *y = b;
+    return strcmp((*x)->path, (*y)->path);
+}
+
+static void put_text(loam_buf *b, const char *key, const char *value) {
+    loam_buf_printf(b, ",\n   \"%s\": ", key);
+    if (value)
+        loam_json_put_string(b, value, strlen(value));
+    else
+        loam_buf_puts(b, "null");
+}
+
+/* Laid out as huggingface_hub writes it: sorted, indented by one. */
+static void put_tree(loam_buf *b, const loam_hub_file *const *files, size_t n) {
+    loam_buf_puts(b, "{\n \"format_version\": 1,\n \"files\": {");
+    for (size_t i = 0; i < n; i++) {
+        const loam_hub_file *f = files[i];
+        loam_buf_puts(b, i ? ",\n  " : "\n  ");
+        loam_json_put_string(b, f->path, strlen(f->path));
+        loam_buf_printf(b, ": {\n   \"size\": %llu", (unsigned long long)f->size);
+        put_text(b, "blob_id", f->blob_id);
+        if (f->lfs_sha256) {
+            put_text(b, "lfs_sha256", f->lfs_sha256);
+            loam_buf_printf(b, ",\n   \"lfs_size\": %llu", (unsigned long long)f->size);
+        }
+        if (f->xet_hash) put_text(b, "xet_hash", f->xet_hash);
+        loam_buf_puts(b, "\n  }");
+    }
+    loam_buf_puts(b, n ? "\n }\n}" : "}\n}");
+}
+
 loam_status loam_hub_write_tree(const char *repo, const char *commit, const loam_hub_file *files,
                                 size_t n, loam_err *err) {
     loam_buf b = {0};
     char *path = NULL, *name = loam_format("%s.json", commit);
-    if (!name) return loam_fail(err, LOAM_ERR_MEMORY, "%s: path", repo);
-    loam_status st = repo_path(&path, repo, "trees", name, err);
-    free(name);
-    if (st) return st;
-
-    loam_buf_puts(&b, "{\"format_version\": 1, \"files\": {");
-    for (size_t i = 0; i < n; i++) {
-        if (i) loam_buf_puts(&b, ", ");
-        loam_json_put_string(&b, files[i].path, strlen(files[i].path));
-        loam_buf_printf(&b, ": {\"size\": %llu, \"blob_id\": ", (unsigned long long)files[i].size);
-        if (files[i].blob_id)
-            loam_json_put_string(&b, files[i].blob_id, strlen(files[i].blob_id));
-        else
-            loam_buf_puts(&b, "null");
-        if (files[i].lfs_sha256) {
-            loam_buf_puts(&b, ", \"lfs_sha256\": ");
-            loam_json_put_string(&b, files[i].lfs_sha256, strlen(files[i].lfs_sha256));
-            loam_buf_printf(&b, ", \"lfs_size\": %llu", (unsigned long long)files[i].size);
-        }
-        if (files[i].xet_hash) {
-            loam_buf_puts(&b, ", \"xet_hash\": ");
-            loam_json_put_string(&b, files[i].xet_hash, strlen(files[i].xet_hash));
-        }
-        loam_buf_putc(&b, '}');
+    const loam_hub_file **sorted = loam_alloc(n, sizeof *sorted);
+    loam_status st = LOAM_OK;
+    if (!name || !sorted)
+        st = loam_fail(err, LOAM_ERR_MEMORY, "%s: list of files", repo);
+    else
+        st = repo_path(&path, repo, "trees", name, err);
+    if (!st) {
+        for (size_t i = 0; i < n; i++) sorted[i] = &files[i];
+        if (n) qsort(sorted, n, sizeof *sorted, compare_paths);
+        put_tree(&b, sorted, n);
+        if (b.failed) st = loam_fail(err, LOAM_ERR_MEMORY, "%s: list of files", repo);
     }
-    loam_buf_puts(&b, "}}");
-    if (b.failed) st = loam_fail(err, LOAM_ERR_MEMORY, "%s: list of files", repo);
     if (!st) st = make_parent(path, err);
     if (!st) st = loam_file_write(path, b.data, b.n, 0666, err);
     loam_buf_deinit(&b);
+    free(sorted);
     free(path);
+    free(name);
     return st;
 }
 

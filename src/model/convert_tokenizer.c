@@ -142,6 +142,16 @@ static size_t count_own(const vocabulary *v) {
     return n ? n : v->n;
 }
 
+/* Qwen's code marks are ordinary added tokens; llama.cpp's converter takes every
+ * <|...|> for a control token. */
+static int is_special(const vocabulary *v, const token *t) {
+    const int qwen = v->pre && v->pre->nfc;
+    if (qwen && (strncmp(t->text, "<|fim_", 6) == 0 || strcmp(t->text, "<|repo_name|>") == 0 ||
+                 strcmp(t->text, "<|file_sep|>") == 0))
+        return 0;
+    return t->type != TYPE_USER;
+}
+
 static void put_added(const vocabulary *v, loam_pyjson *w) {
     loam_pyjson_open(w, "added_tokens", '[');
     for (size_t i = 0; i < v->n; i++) {
@@ -157,7 +167,7 @@ static void put_added(const vocabulary *v, loam_pyjson *w) {
         loam_pyjson_bool(w, "lstrip", 0);
         loam_pyjson_bool(w, "rstrip", rstrip);
         loam_pyjson_bool(w, "normalized", 0);
-        loam_pyjson_bool(w, "special", t->type != TYPE_USER);
+        loam_pyjson_bool(w, "special", is_special(v, t));
         loam_pyjson_close(w);
     }
     loam_pyjson_close(w);
