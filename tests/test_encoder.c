@@ -579,7 +579,7 @@ static void test_encoder_golden_classifier(void) {
             golden_types[i] = (int32_t)type;
         }
         const loam_sequences s = {golden_ids, golden_types, ends, 1};
-        double want = NAN;
+        double want = (double)NAN;
         float got = NAN;
         loam_json_number(loam_json_get(r, "logit_f64"), &want);
         CHECK(!loam_encoder_score(e, &s, &got, NULL, &err), "%s", err.msg);

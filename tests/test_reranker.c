@@ -91,7 +91,7 @@ static loam_text text_of(const loam_json_value *v) {
 }
 
 static double number_of(const loam_json_value *v) {
-    double x = NAN;
+    double x = (double)NAN;
     loam_json_number(v, &x);
     return x;
 }

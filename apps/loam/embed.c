@@ -54,7 +54,7 @@ static void put_vector(loam_buf *b, const float *v, size_t dim) {
 
 static void print_buffer(loam_buf *b) {
     if (b->failed) cli_fail(CLI_EXIT_RESOURCES, "out of memory");
-    fwrite(b->data, 1, b->n, stdout);
+    (void)fwrite(b->data, 1, b->n, stdout);
     loam_buf_clear(b);
 }
 

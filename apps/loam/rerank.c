@@ -79,7 +79,7 @@ static void print_scores(const args *a, const float *scores, size_t n) {
         loam_buf_puts(&b, "}\n");
     }
     if (b.failed) cli_fail(CLI_EXIT_RESOURCES, "out of memory");
-    if (b.n) fwrite(b.data, 1, b.n, stdout);
+    if (b.n) (void)fwrite(b.data, 1, b.n, stdout);
     loam_buf_deinit(&b);
 }
 
