@@ -25,12 +25,20 @@ static uint32_t next_char(const unsigned char **p, const unsigned char *end) {
     }
 }
 
+static void put_unit(loam_buf *b, uint32_t unit) {
+    static const char HEX[] = "0123456789abcdef";
+    const char text[6] = {
+        '\\', 'u', HEX[unit >> 12 & 15], HEX[unit >> 8 & 15], HEX[unit >> 4 & 15], HEX[unit & 15]};
+    loam_buf_append(b, text, sizeof text);
+}
+
 static void put_escaped(loam_buf *b, uint32_t c) {
     if (c > 0xffff) {
         c -= 0x10000;
-        loam_buf_printf(b, "\\u%04x\\u%04x", 0xd800 + (c >> 10), 0xdc00 + (c & 0x3ff));
+        put_unit(b, 0xd800 + (c >> 10));
+        put_unit(b, 0xdc00 + (c & 0x3ff));
     } else {
-        loam_buf_printf(b, "\\u%04x", c);
+        put_unit(b, c);
     }
 }
 
