@@ -172,6 +172,21 @@ static void describe_file(loam_buf *b, const char *path, const loam_arrays *arra
     if (a->json) loam_buf_puts(b, "}\n");
 }
 
+/* An index is an archive with the members of the reference lab's VectorDB.  Two of the three
+ * are enough: that the third is missing is for the index reader to say. */
+static int is_index(const loam_arrays *arrays) {
+    static const char *const MEMBERS[] = {"embeddings", "chunk_data", "chunk_lengths"};
+    int n = 0;
+    for (size_t i = 0; i < sizeof MEMBERS / sizeof MEMBERS[0]; i++)
+        n += loam_arrays_find(arrays, MEMBERS[i]) != NULL;
+    return n >= 2;
+}
+
+static int ends_with(const char *s, const char *end) {
+    const size_t n = strlen(s), n_end = strlen(end);
+    return n >= n_end && strcmp(s + n - n_end, end) == 0;
+}
+
 static void print(loam_buf *b) {
     if (b->failed) cli_fail(CLI_EXIT_RESOURCES, "out of memory");
     cli_stdout_text(b->data, b->n);
@@ -192,8 +207,12 @@ int loam_cmd_info(int argc, char **argv) {
     } else {
         loam_arrays *arrays;
         if (loam_arrays_open(&arrays, path, &err)) cli_die(&err);
-        describe_file(&b, path, arrays, &a);
+        if (loam_arrays_container(arrays) == LOAM_NPY && ends_with(path, ".npz"))
+            cli_fail(CLI_EXIT_INVALID, "%s: damaged: one npy array and no archive", path);
+        const int index = is_index(arrays);
+        if (!index) describe_file(&b, path, arrays, &a);
         loam_arrays_close(arrays);
+        if (index) info_index(&b, path, &a);
     }
     print(&b);
     return CLI_EXIT_OK;

@@ -1,5 +1,5 @@
-/* info.h - the parts of `loam info`: files of arrays (info.c), model folders
- * (info_model.c). */
+/* info.h - the parts of `loam info`: files of arrays (info.c), model folders (info_model.c),
+ * indexes (info_index.c). */
 #ifndef LOAM_INFO_H
 #define LOAM_INFO_H
 
@@ -14,7 +14,8 @@ void info_put_count(loam_buf *b, uint64_t n); /* "1.54 billion" */
 /* A line each, or the JSON member `, "arrays": [...]`. */
 void info_put_arrays(loam_buf *b, const loam_arrays *arrays, const info_arguments *a);
 
-/* Exits with the one-line message when the folder is damaged or missing. */
+/* These exit with the one-line message when the thing is damaged or missing. */
 void info_model(loam_buf *b, const char *folder, const info_arguments *a);
+void info_index(loam_buf *b, const char *path, const info_arguments *a);
 
 #endif

@@ -45,6 +45,16 @@ static loam_status read_header(loam_npy *h, const loam_zip *z, const loam_zip_me
     return st;
 }
 
+/* Array names become file names when someone unpacks them: none may lead elsewhere. */
+static int is_inside(const char *name) {
+    if (name[0] == '/' || strchr(name, '\\')) return 0;
+    for (const char *p = name; p; p = strchr(p, '/')) {
+        p += *p == '/';
+        if (p[0] == '.' && p[1] == '.' && p[2] == '/') return 0;
+    }
+    return 1;
+}
+
 static loam_status read_member(loam_arrays *a, const loam_zip *z, const loam_zip_member *m,
                                char **names, loam_err *err) {
     const size_t n = strlen(m->name);
@@ -55,6 +65,9 @@ static loam_status read_member(loam_arrays *a, const loam_zip *z, const loam_zip
                          "%s: a Python pickle, which loam never opens: convert it to safetensors",
                          z->name);
     if (n < 4 || strcmp(m->name + n - 4, ".npy") != 0) return LOAM_OK; /* a README, a folder */
+    if (!is_inside(m->name))
+        return loam_fail(err, LOAM_ERR_FORMAT, "%s: member '%s' is named as if outside the archive",
+                         z->name, m->name);
     (void)snprintf(where, sizeof where, "%s: '%s'", z->name, m->name);
     loam_status st = read_header(&h, z, m, where, err);
     const unsigned char *bytes = m->packed;

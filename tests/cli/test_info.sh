@@ -19,7 +19,9 @@ check "folder" "$(info $data/sharded | sed -n '2p;3p')" "  family        llama, 
   parameters    137664"
 check "folder json" "$(info --json $data/sharded | grep -o '"parameters": 137664, "quantization": {"group_size": 64, "bits": 4, "mode": "affine"}')" \
     '"parameters": 137664, "quantization": {"group_size": 64, "bits": 4, "mode": "affine"}'
-for file in $data/bad/20.safetensors $data/bad/29.npy $data/bad/26.npz; do
+check "index" "$(info --json $data/good/vdb.npz | grep -o '"kind": "index", "chunks": 3, "dim": 8')" \
+    '"kind": "index", "chunks": 3, "dim": 8'
+for file in $data/bad/37.npz $data/bad/20.safetensors $data/bad/29.npy $data/bad/26.npz; do
     out=$(info --json "$file")
     check "$file: exit code" $? 4
     check "$file: lines" "$(echo "$out" | wc -l)" 1
