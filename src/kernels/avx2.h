@@ -160,9 +160,12 @@ enum { AVX2_TILE_ROWS = 6, AVX2_TILE_COLS = 16 };
 /* m rows (1 .. 6) and all sixteen columns of y. */
 void loam_avx2_tile(const avx2_tile *t, size_t m);
 
-/* Transpose rows of any element type into the tile's b: out[k * 16 + r], r < 16, for
+void loam_avx2_float_product(const loam_matrix *w, size_t row0, size_t n_rows, const float *x,
+                             size_t x_stride, size_t m, float *y, size_t y_stride, void *scratch);
+
+/* Transpose rows of dense weights into the tile's b: out[k * 16 + r], r < 16, for
  * columns k0 .. k0 + n of rows row0 ..; the rows from n_rows on repeat the last one.
- * `buffer` holds 16 * (n + 8) floats.  Dense rows are row_bytes apart. */
+ * `buffer` holds 16 * (n + 8) floats.  Rows are row_bytes apart. */
 void loam_avx2_pack(const loam_matrix *w, const unsigned char *data, size_t row_bytes, size_t row0,
                     size_t n_rows, size_t k0, size_t n, float *out, float *buffer);
 

@@ -137,10 +137,7 @@ void loam_avx2_pack(const loam_matrix *w, const unsigned char *data, size_t row_
         }
         const unsigned char *p = data + (row0 + r) * row_bytes;
         float *to = buffer + r * padded;
-        if (w->element == LOAM_ELEMENT_AFFINE)
-            affine_to_f32(w, row0 + r, k0, n, to);
-        else if (!direct)
-            dense_to_f32(w->element, p + k0 * loam_element_bytes(w->element), n, to);
+        if (!direct) dense_to_f32(w->element, p + k0 * loam_element_bytes(w->element), n, to);
         rows[r] = direct ? (const float *)(const void *)(p + 4 * k0) : to;
     }
     for (size_t k = 0; k < n; k += 8) {
@@ -208,17 +205,11 @@ static void multiply_block(const panel_block *p) {
     }
 }
 
-static void float_product_avx2(const loam_matrix *w, size_t row0, size_t n_rows, const float *x,
-                               size_t x_stride, size_t m, float *y, size_t y_stride,
-                               void *scratch) {
+static void dense_product(const loam_matrix *w, size_t row0, size_t n_rows, const float *x,
+                          size_t x_stride, size_t m, float *y, size_t y_stride, void *scratch) {
     float *panels = scratch, *buffer = panels + PANELS * PANEL_ROWS * BLOCK_K;
     const size_t row_bytes = loam_matrix_row_bytes(w);
 
-    if (m == 0) return;
-    if (w->cols == 0) {
-        for (size_t i = 0; i < m; i++) memset(y + i * y_stride, 0, n_rows * sizeof *y);
-        return;
-    }
     for (size_t r = 0; r < n_rows; r += PANELS * PANEL_ROWS) {
         const size_t left = n_rows - r;
         const size_t rows = left < PANELS * PANEL_ROWS ? left : PANELS * PANEL_ROWS;
@@ -242,8 +233,113 @@ static void float_product_avx2(const loam_matrix *w, size_t row0, size_t n_rows,
     }
 }
 
+/* Affine weights as f32: the byte panels of the integer product, whose lanes are rows already,
+ * are widened here, w = scale * q rounded, + bias rounded. */
+typedef struct byte_panel {
+    unsigned char *q;       /* [cols / 4][16][4] */
+    float *scales, *biases; /* [n_groups][16] */
+    size_t group;
+} byte_panel;
+
+/* Byte j of the eight 32-bit lanes, dequantised. */
+LOAM_INLINE __m256 widen(__m256i v, int j, __m256 scale, __m256 bias) {
+    const __m256i q = _mm256_and_si256(_mm256_srli_epi32(v, 8 * j), _mm256_set1_epi32(0xff));
+    return _mm256_add_ps(_mm256_mul_ps(scale, _mm256_cvtepi32_ps(q)), bias);
+}
+
+static void widen_panel(const byte_panel *p, size_t k0, size_t n, float *out) {
+    for (size_t k = k0; k < k0 + n; k += 32) {
+        const size_t at = k / p->group * PANEL_ROWS;
+        for (size_t half = 0; half < 2; half++) {
+            const __m256 scale = _mm256_loadu_ps(p->scales + at + 8 * half);
+            const __m256 bias = _mm256_loadu_ps(p->biases + at + 8 * half);
+            float *o = out + (k - k0) * PANEL_ROWS + 8 * half;
+            for (size_t i = 0; i < 8; i++, o += 4 * PANEL_ROWS) {
+                const __m256i v = load256(p->q + (k / 4 + i) * 64 + 32 * half);
+#pragma GCC unroll 4
+                for (int j = 0; j < 4; j++)
+                    _mm256_storeu_ps(o + j * PANEL_ROWS, widen(v, j, scale, bias));
+            }
+        }
+    }
+}
+
+/* One position against sixteen rows, without the detour over memory. */
+static void widen_vector(const byte_panel *p, size_t cols, const float *x, float *y,
+                         size_t n_rows) {
+    __m256 lo = _mm256_setzero_ps(), hi = lo;
+    for (size_t k = 0; k < cols; k += 32) {
+        const size_t at = k / p->group * PANEL_ROWS;
+        const __m256 s0 = _mm256_loadu_ps(p->scales + at), s1 = _mm256_loadu_ps(p->scales + at + 8);
+        const __m256 b0 = _mm256_loadu_ps(p->biases + at), b1 = _mm256_loadu_ps(p->biases + at + 8);
+        for (size_t i = 0; i < 8; i++) {
+            const unsigned char *q = p->q + (k / 4 + i) * 64;
+            const __m256i v0 = load256(q), v1 = load256(q + 32);
+#pragma GCC unroll 4
+            for (int j = 0; j < 4; j++) {
+                const __m256 xk = _mm256_broadcast_ss(x + k + 4 * i + (size_t)j);
+                lo = _mm256_fmadd_ps(widen(v0, j, s0, b0), xk, lo);
+                hi = _mm256_fmadd_ps(widen(v1, j, s1, b1), xk, hi);
+            }
+        }
+    }
+    store_part(y, n_rows < 8 ? n_rows : 8, lo);
+    if (n_rows > 8) store_part(y + 8, n_rows - 8, hi);
+}
+
+static void affine_product(const loam_matrix *w, size_t row0, size_t n_rows, const float *x,
+                           size_t x_stride, size_t m, float *y, size_t y_stride, void *scratch) {
+    const size_t n_groups = w->cols / (size_t)w->group, rows_max = PANELS * PANEL_ROWS;
+    float *panels = scratch;
+    byte_panel p[PANELS];
+    unsigned char *room = (unsigned char *)(panels + rows_max * BLOCK_K);
+    for (size_t i = 0; i < PANELS; i++) {
+        p[i].q = room;
+        p[i].scales = (float *)(void *)(room + PANEL_ROWS * w->cols);
+        p[i].biases = p[i].scales + PANEL_ROWS * n_groups;
+        p[i].group = (size_t)w->group;
+        room = (unsigned char *)(p[i].biases + PANEL_ROWS * n_groups);
+    }
+    for (size_t r = 0; r < n_rows; r += rows_max) {
+        const size_t rows = n_rows - r < rows_max ? n_rows - r : rows_max;
+        for (size_t i = 0; i < rows; i += PANEL_ROWS) {
+            const byte_panel *b = &p[i / PANEL_ROWS];
+            const size_t n = rows - i < PANEL_ROWS ? rows - i : PANEL_ROWS;
+            loam_avx2_fill_panel(w, row0 + r + i, n, 0, b->q, b->scales, b->biases);
+            if (m == 1) widen_vector(b, w->cols, x, y + r + i, n);
+        }
+        for (size_t k = 0; k < w->cols && m > 1; k += BLOCK_K) {
+            const size_t n = w->cols - k < BLOCK_K ? w->cols - k : BLOCK_K;
+            for (size_t i = 0; i < rows; i += PANEL_ROWS)
+                widen_panel(&p[i / PANEL_ROWS], k, n, panels + i * BLOCK_K);
+            const panel_block block = {.panels = panels,
+                                       .n_rows = rows,
+                                       .n_k = n,
+                                       .x = x + k,
+                                       .x_stride = x_stride,
+                                       .m = m,
+                                       .y = y + r,
+                                       .y_stride = y_stride,
+                                       .begin = k == 0};
+            multiply_block(&block);
+        }
+    }
+}
+
+void loam_avx2_float_product(const loam_matrix *w, size_t row0, size_t n_rows, const float *x,
+                             size_t x_stride, size_t m, float *y, size_t y_stride, void *scratch) {
+    if (m == 0) return;
+    if (w->cols == 0) {
+        for (size_t i = 0; i < m; i++) memset(y + i * y_stride, 0, n_rows * sizeof *y);
+    } else if (w->element == LOAM_ELEMENT_AFFINE) {
+        affine_product(w, row0, n_rows, x, x_stride, m, y, y_stride, scratch);
+    } else {
+        dense_product(w, row0, n_rows, x, x_stride, m, y, y_stride, scratch);
+    }
+}
+
 void loam_avx2_use_float(loam_kernels *k) {
-    k->float_product = float_product_avx2;
+    k->float_product = loam_avx2_float_product;
     k->row_to_f32 = row_to_f32_avx2;
 }
 

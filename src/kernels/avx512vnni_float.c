@@ -79,8 +79,11 @@ static void float_product_avx512vnni(const loam_matrix *w, size_t row0, size_t n
     float *panels = scratch, *buffer = panels + PANELS * PANEL_ROWS * BLOCK_K;
     const size_t row_bytes = loam_matrix_row_bytes(w);
 
-    if (m == 0) return;
-    for (size_t i = 0; i < m && w->cols == 0; i++) memset(y + i * y_stride, 0, n_rows * sizeof *y);
+    /* one position is bound by memory; affine weights are widened by AVX2 */
+    if (m <= 1 || w->cols == 0 || w->element == LOAM_ELEMENT_AFFINE) {
+        loam_avx2_float_product(w, row0, n_rows, x, x_stride, m, y, y_stride, scratch);
+        return;
+    }
     for (size_t r = 0; r < n_rows; r += PANELS * PANEL_ROWS) {
         const size_t left = n_rows - r;
         const size_t rows = left < PANELS * PANEL_ROWS ? left : PANELS * PANEL_ROWS;
