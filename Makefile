@@ -58,6 +58,7 @@ LIBS_rag_cli   := -ledit
 CFLAGS_loam_pdf  = $(patsubst -I%,-isystem %,$(call pkg,cflags,poppler-glib))
 LIBS_loam_pdf    = $(call pkg,libs,poppler-glib) -lseccomp
 LIBS_loam_html := -lgumbo -lseccomp
+LIBS_fuzz_html := -lgumbo
 LIBS_loam_pull := -lcurl -lcrypto
 
 .PHONY: all lib test test-models check demo install clean deps format
@@ -88,7 +89,7 @@ $(O)/tests/%: $(O)/tests/%.o $(O)/libcli.a $(LIB)
 
 $(O)/fuzz/%: $(O)/tests/fuzz/%.o $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $< $(LIB) $(LIBS)
+	$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $< $(LIB) $(LIBS) $(LIBS_$*)
 
 deps:
 	@tools/install-deps.sh
