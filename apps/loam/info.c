@@ -6,6 +6,7 @@
 #include "cli/cli.h"
 #include "loam/commands.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -215,5 +216,6 @@ int loam_cmd_info(int argc, char **argv) {
         if (index) info_index(&b, path, &a);
     }
     print(&b);
+    free(rest.items);
     return CLI_EXIT_OK;
 }
