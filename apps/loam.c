@@ -21,6 +21,7 @@ static const command COMMANDS[] = {
     {"rerank", loam_cmd_rerank, "how well texts answer a query"},
     {"generate", loam_cmd_generate, "let a language model answer or continue a text"},
     {"perplexity", loam_cmd_perplexity, "how well a model predicts a text"},
+    {"ingest", loam_cmd_ingest, "index documents; only what changed is redone"},
     {NULL, NULL, NULL},
 };
 

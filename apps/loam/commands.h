@@ -3,6 +3,7 @@
 #define LOAM_COMMANDS_H
 
 int loam_cmd_convert(int argc, char **argv);
+int loam_cmd_ingest(int argc, char **argv);
 int loam_cmd_info(int argc, char **argv);
 int loam_cmd_search(int argc, char **argv);
 int loam_cmd_template(int argc, char **argv);

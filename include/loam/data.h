@@ -132,6 +132,11 @@ LOAM_API loam_status loam_gunzip(const void *bytes, size_t n, size_t max_bytes, 
                                  loam_err *err);
 LOAM_API int loam_is_gzip(const void *bytes, size_t n);
 
+/* Read a regular file whole (at most LOAM_DOCUMENT_MAX_BYTES), and the SHA-256 of its bytes as 64 hex
+ * digits.  The message does not repeat the path. */
+LOAM_API loam_status loam_content_read(loam_buf *out, char hash[65], const char *path,
+                                       loam_err *err);
+
 typedef struct loam_page {
     int64_t number; /* from 1 */
     size_t begin;   /* byte of the document's text where it starts */

@@ -243,3 +243,20 @@ done:
     loam_buf_deinit(&unpacked);
     return st;
 }
+
+loam_status loam_content_read(loam_buf *out, char hash[65], const char *path, loam_err *err) {
+    loam_err own = {0};
+    const size_t from = out->n;
+    loam_status st = loam_file_read(out, path, LOAM_DOCUMENT_MAX_BYTES, &own);
+    if (st) {
+        const size_t n = strlen(path);
+        const char *why =
+            strncmp(own.msg, path, n) == 0 && own.msg[n] == ':' ? own.msg + n + 2 : own.msg;
+        return loam_fail(err, st, "%s", why);
+    }
+    loam_sha256 h;
+    loam_sha256_init(&h);
+    loam_sha256_update(&h, out->data + from, out->n - from);
+    loam_sha256_hex(&h, hash);
+    return LOAM_OK;
+}
