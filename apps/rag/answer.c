@@ -108,18 +108,18 @@ static loam_status prepare_session(rag_app *app, size_t n_prompt, loam_err *err)
     return loam_session_new(&app->session, app->model, need, err);
 }
 
-static void print_sources(const rag_contexts *c, size_t n_good, int matched) {
+static void print_sources(const rag_contexts *c, size_t n_good) {
     loam_buf b = {0};
     if (n_good == 0) {
         printf("\nSources: none cited that the passages support\n");
         return;
     }
-    loam_buf_printf(&b, "\nSources%s:\n", matched ? " (matched by wording)" : "");
+    loam_buf_puts(&b, "\nSources:\n");
     for (size_t i = 0; i < c->n; i++) {
         if (!c->items[i].cited) continue;
         loam_buf_printf(&b, "[%zu] ", i + 1);
         rag_put_place(&b, &c->items[i].chunk);
-        loam_buf_putc(&b, '\n');
+        loam_buf_puts(&b, c->items[i].cited == RAG_MATCHED ? " (matched by wording)\n" : "\n");
     }
     if (b.data) cli_stdout_text(b.data, b.n);
     loam_buf_deinit(&b);
@@ -147,7 +147,7 @@ void rag_put_context_json(loam_buf *b, const rag_context *c, size_t number) {
 }
 
 static void print_json(loam_text question, const rag_contexts *c, const stream *s,
-                       const loam_generate_result *r, int matched) {
+                       const loam_generate_result *r) {
     static const char *stops[] = {"length", "eos", "cancelled", "context"};
     loam_buf b = {0};
     loam_buf_puts(&b, "{\"question\":");
@@ -163,7 +163,7 @@ static void print_json(loam_text question, const rag_contexts *c, const stream *
     for (size_t i = 0, n = 0; i < c->n; i++) {
         if (!c->items[i].cited) continue;
         loam_buf_printf(&b, "%s{\"number\":%zu,\"by\":\"%s\"}", n++ ? "," : "", i + 1,
-                        matched ? "wording" : "model");
+                        c->items[i].cited == RAG_MATCHED ? "wording" : "model");
     }
     loam_buf_printf(&b,
                     "],\"stop\":\"%s\",\"prompt_tokens\":%zu,\"tokens\":%zu,\"timings\":{"
@@ -176,11 +176,10 @@ static void print_json(loam_text question, const rag_contexts *c, const stream *
     loam_buf_deinit(&b);
 }
 
-static void print_answer_text(rag_app *app, const stream *s, const rag_contexts *c, size_t n_good,
-                              int matched) {
+static void print_answer_text(rag_app *app, const stream *s, const rag_contexts *c, size_t n_good) {
     if (app->args->no_stream && s->text.n) cli_stdout_text(s->text.data, s->text.n);
     printf("\n");
-    print_sources(c, n_good, matched);
+    print_sources(c, n_good);
     printf("\n");
     for (int i = 0; i < LINE_HYPHENS; i++) putchar('-');
     printf("\n\n");
@@ -213,7 +212,7 @@ int rag_answer(rag_app *app, loam_text question, rag_contexts *c) {
     loam_err err = {0};
     loam_generate_result result = {0};
     stream s = {.print = !app->args->json && !app->args->no_stream};
-    int matched = 0, code = CLI_EXIT_OK;
+    int code = CLI_EXIT_OK;
 
     loam_status st = fit_prompt(app, question, c, &ids, &err);
     if (!st && !app->args->json) {
@@ -229,12 +228,11 @@ int rag_answer(rag_app *app, loam_text question, rag_contexts *c) {
         cli_error("question: %s", err.msg);
         code = cli_exit_code(st);
     } else {
-        const size_t n_good =
-            rag_cite((loam_text){s.text.data ? s.text.data : "", s.text.n}, c, &matched);
+        const size_t n_good = rag_cite((loam_text){s.text.data ? s.text.data : "", s.text.n}, c);
         if (app->args->json)
-            print_json(question, c, &s, &result, matched);
+            print_json(question, c, &s, &result);
         else
-            print_answer_text(app, &s, c, n_good, matched);
+            print_answer_text(app, &s, c, n_good);
         if (app->args->require_citations && n_good == 0) code = CLI_EXIT_CITATION;
     }
     loam_detok_free(s.detok);

@@ -1,9 +1,10 @@
 /* cite.c - citations checked against what they cite.
  *
- * A citation counts when its number is one of the passages and at least half of the
- * content words of its sentence stand in that passage: a plain lexical test, which a
- * person can repeat by looking.  Small models often forget to cite; then the passage
- * that holds most of the answer's words is named, and said to be matched by wording.
+ * The answer is taken sentence by sentence.  A citation "[2]" counts when there is such a
+ * passage and it holds at least half of the content words of the sentence before the mark:
+ * a plain lexical test, which a person can repeat by looking.  Small models often forget to
+ * cite; a sentence without a mark is given to the passage that holds most of its words, if
+ * that is three in five or more, and the source is then said to be matched by wording.
  */
 #include "rag/rag.h"
 
@@ -67,59 +68,75 @@ static double support(const words *claim, const words *passage) {
     return claim->n ? (double)found / (double)claim->n : 0.0;
 }
 
-/* The sentence around position `at`: back to the last stop, forward over the marks. */
-static size_t sentence_start(loam_text t, size_t at) {
-    while (at > 0 && strchr(" []0123456789,.", t.data[at - 1]))
-        at--; /* the mark may follow the full stop */
-    while (at > 0 && !strchr(".!?\n", t.data[at - 1])) at--;
-    return at;
-}
-
 static words passages[RAG_MAX_TOP_K];
 
-static size_t check_marks(loam_text answer, rag_contexts *c, int *named) {
-    static words claim;
-    size_t good = 0;
-    for (size_t i = 0; i + 2 < answer.n; i++) {
-        if (answer.data[i] != '[') continue;
-        size_t j = i + 1, number = 0;
-        for (; j < answer.n && answer.data[j] >= '0' && answer.data[j] <= '9' && number < 1000; j++)
-            number = number * 10 + (size_t)(answer.data[j] - '0');
-        if (j == i + 1 || j >= answer.n || answer.data[j] != ']') continue;
-        *named = 1;
-        if (number < 1 || number > c->n) continue;
-        const size_t start = sentence_start(answer, i);
-        collect(&claim, answer.data + start, i - start);
-        if (support(&claim, &passages[number - 1]) < 0.5) continue;
-        if (!c->items[number - 1].cited) good++;
-        c->items[number - 1].cited = 1;
+/* End of the sentence that starts at `at`: behind its stop and the marks that follow it. */
+static size_t sentence_end(loam_text t, size_t at) {
+    size_t i = at;
+    for (; i < t.n; i++) {
+        const int stop =
+            strchr(".!?", t.data[i]) && (i + 1 == t.n || strchr(" \n[\"", t.data[i + 1]));
+        if (t.data[i] == '\n' || stop) break;
     }
-    return good;
+    if (i < t.n) i++;
+    for (;;) { /* "... in turns. [1][2]" */
+        size_t j = i;
+        while (j < t.n && t.data[j] == ' ') j++;
+        if (j >= t.n || t.data[j] != '[') return i;
+        size_t k = j + 1;
+        while (k < t.n && t.data[k] >= '0' && t.data[k] <= '9') k++;
+        if (k == j + 1 || k >= t.n || t.data[k] != ']') return i;
+        i = k + 1;
+    }
 }
 
-size_t rag_cite(loam_text answer, rag_contexts *c, int *matched) {
-    static words whole;
+/* Next mark "[number]" at or behind *at; 0 when there is none; *at moves behind it. */
+static size_t next_mark(const char *s, size_t n, size_t *at) {
+    for (size_t i = *at; i + 2 < n; i++) {
+        if (s[i] != '[') continue;
+        size_t j = i + 1, number = 0;
+        for (; j < n && s[j] >= '0' && s[j] <= '9' && number < 1000; j++)
+            number = number * 10 + (size_t)(s[j] - '0');
+        if (j == i + 1 || j >= n || s[j] != ']' || number == 0) continue;
+        *at = j + 1;
+        return number;
+    }
+    return 0;
+}
+
+static void cite_sentence(const char *s, size_t n, rag_contexts *c) {
+    static words claim;
+    size_t at = 0, number, best = c->n;
+    double most = 0.6;
     int named = 0;
-    *matched = 0;
+    collect(&claim, s, n);
+    while ((number = next_mark(s, n, &at)) != 0) {
+        named = 1;
+        if (number <= c->n && support(&claim, &passages[number - 1]) >= 0.5)
+            c->items[number - 1].cited = RAG_CITED;
+    }
+    if (named || claim.n < 3) return;
+    for (size_t i = 0; i < c->n; i++) {
+        const double share = support(&claim, &passages[i]);
+        if (share >= most && (best == c->n || share > most)) {
+            most = share;
+            best = i;
+        }
+    }
+    if (best < c->n && !c->items[best].cited) c->items[best].cited = RAG_MATCHED;
+}
+
+size_t rag_cite(loam_text answer, rag_contexts *c) {
+    size_t n = 0;
     for (size_t i = 0; i < c->n; i++) {
         c->items[i].cited = 0;
         collect(&passages[i], c->items[i].chunk.text.data, c->items[i].chunk.text.n);
         qsort(passages[i].hash, passages[i].n, sizeof *passages[i].hash, compare);
     }
-    const size_t good = check_marks(answer, c, &named);
-    if (good > 0 || named) return good;
-    collect(&whole, answer.data, answer.n);
-    double best = 0.6;
-    size_t which = c->n;
-    for (size_t i = 0; i < c->n; i++) {
-        const double s = support(&whole, &passages[i]);
-        if (s > best) {
-            best = s;
-            which = i;
-        }
+    for (size_t at = 0, end; at < answer.n; at = end) {
+        end = sentence_end(answer, at);
+        cite_sentence(answer.data + at, end - at, c);
     }
-    if (which == c->n || whole.n < 2) return 0;
-    c->items[which].cited = 1;
-    *matched = 1;
-    return 1;
+    for (size_t i = 0; i < c->n; i++) n += c->items[i].cited != 0;
+    return n;
 }

@@ -21,6 +21,10 @@
 #define RAG_DEFAULT_RERANKER "mlx-community/mxbai-rerank-large-v2"
 #define RAG_DEFAULT_EMBEDDER "sentence-transformers/all-MiniLM-L6-v2"
 
+/* How a passage came to be named as a source: the answer cites it and it holds the words, or
+ * a sentence without a citation stands in it. */
+enum { RAG_CITED = 1, RAG_MATCHED = 2 };
+
 enum { RAG_CANDIDATES = 20, RAG_MAX_TOP_K = 100 };
 
 typedef struct rag_args {
@@ -50,7 +54,7 @@ typedef struct rag_context {
     uint64_t id;
     float score, rerank_score;
     loam_chunk chunk;
-    int cited; /* by the answer, checked */
+    int cited; /* 0, RAG_CITED or RAG_MATCHED */
 } rag_context;
 
 typedef struct rag_contexts {
@@ -72,10 +76,8 @@ void rag_put_context_json(loam_buf *b, const rag_context *c, size_t number);
 /* answer.c: returns the exit code of this question. */
 int rag_answer(rag_app *app, loam_text question, rag_contexts *c);
 
-/* cite.c: marks the contexts that the answer names and that hold its words; returns how
- * many.  When it names none, the best-matching context is marked if it holds most of the
- * answer's words, and *matched is set. */
-size_t rag_cite(loam_text answer, rag_contexts *c, int *matched);
+/* cite.c: sets `cited` of every context that the answer rests on; returns how many. */
+size_t rag_cite(loam_text answer, rag_contexts *c);
 
 /* line.c: next question, without its newline: 1; 0 at the end. */
 typedef struct rag_lines rag_lines;
