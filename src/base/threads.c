@@ -1,9 +1,16 @@
 /* threads.c - the one pool of threads: persistent workers that spin a little, then sleep.
  *
- * A job is published by bumping `epoch`; each worker runs it once and counts down
- * `pending`.  Waiting is a short spin (a decode step has hundreds of jobs, a futex
- * round trip costs more than most of them), then a futex sleep.  With more workers
- * than CPUs the spin only burns the time the others need, so it is skipped. */
+ * A job is published under a new epoch.  A worker that notices it joins through `gate`
+ *
+ *     | epoch (32) | closed (1) | workers inside (31) |
+ *
+ * and the caller, done with its own share, closes the gate and waits for those inside.  So a
+ * worker that the system has not given a CPU yet does not hold the job up: the caller has
+ * taken its ranges by then.  Only loam_pool_run, whose jobs may meet at barriers, waits for all.
+ *
+ * Waiting is a short spin (a decode step has hundreds of jobs, a futex round trip costs more
+ * than most of them), then a futex sleep.  With more workers than CPUs the spin only burns
+ * the time that the others need, so it is skipped. */
 #include "base/threads.h"
 #include "base/base.h"
 
@@ -20,6 +27,14 @@ enum { MAX_THREADS = 256, SPINS = 20000 };
 
 typedef void (*job_fn)(void *ctx, unsigned worker, unsigned n_workers);
 
+#define GATE_CLOSED 0x80000000u
+#define GATE_INSIDE 0x7fffffffu
+
+/* A counter that threads wait on, and how many of them sleep. */
+typedef struct wait_word {
+    _Atomic uint32_t value, sleepers;
+} wait_word;
+
 struct loam_pool {
     unsigned n;
     int spins;
@@ -27,8 +42,9 @@ struct loam_pool {
     pthread_mutex_t callers; /* one job at a time */
     job_fn fn;
     void *ctx;
-    _Atomic uint32_t epoch, pending, stop;
-    _Atomic uint32_t barrier_count, barrier_phase;
+    _Atomic uint64_t gate;
+    wait_word epoch, finished, barrier;
+    _Atomic uint32_t stop, ran, barrier_count;
     _Atomic unsigned ids; /* gives each starting thread its number */
 };
 
@@ -48,61 +64,95 @@ static void futex_wake_all(_Atomic uint32_t *word) {
     syscall(SYS_futex, (void *)(uintptr_t)word, FUTEX_WAKE_PRIVATE, 0x7fffffff, NULL, NULL, 0);
 }
 
-/* Returns once *word differs from `seen`. */
-static void wait_change(_Atomic uint32_t *word, uint32_t seen, int spins) {
+/* Returns once the word differs from `seen`. */
+static void wait_change(wait_word *w, uint32_t seen, int spins) {
     for (int i = 0; i < spins; i++) {
-        if (atomic_load_explicit(word, memory_order_acquire) != seen) return;
+        if (atomic_load_explicit(&w->value, memory_order_acquire) != seen) return;
         relax();
     }
-    while (atomic_load_explicit(word, memory_order_acquire) == seen) futex_wait(word, seen);
+    atomic_fetch_add(&w->sleepers, 1); /* sequentially consistent, with announce's load */
+    while (atomic_load(&w->value) == seen) futex_wait(&w->value, seen);
+    atomic_fetch_sub(&w->sleepers, 1);
+}
+
+static void announce(wait_word *w) {
+    atomic_fetch_add(&w->value, 1);
+    if (atomic_load(&w->sleepers)) futex_wake_all(&w->value);
+}
+
+/* Enter the open job that is not `last`; its epoch, or `last` when there is none. */
+static uint32_t join(loam_pool *p, uint32_t last) {
+    uint64_t g = atomic_load_explicit(&p->gate, memory_order_acquire);
+    for (;;) {
+        const uint32_t epoch = (uint32_t)(g >> 32);
+        if (epoch == last || (g & GATE_CLOSED)) return last;
+        if (atomic_compare_exchange_weak_explicit(&p->gate, &g, g + 1, memory_order_acq_rel,
+                                                  memory_order_acquire))
+            return epoch;
+    }
 }
 
 static void *work(void *arg) {
     loam_pool *p = arg;
     const unsigned me = atomic_fetch_add(&p->ids, 1) + 1;
-    uint32_t seen = 0;
+    uint32_t last = 0;
     for (;;) {
-        wait_change(&p->epoch, seen, p->spins);
-        seen++;
+        const uint32_t seen = atomic_load_explicit(&p->epoch.value, memory_order_acquire);
         if (atomic_load_explicit(&p->stop, memory_order_acquire)) return NULL;
+        const uint32_t joined = join(p, last);
+        if (joined == last) {
+            wait_change(&p->epoch, seen, p->spins);
+            continue;
+        }
+        last = joined;
         p->fn(p->ctx, me, p->n);
-        if (atomic_fetch_sub_explicit(&p->pending, 1, memory_order_acq_rel) == 1)
-            futex_wake_all(&p->pending);
+        atomic_fetch_add_explicit(&p->ran, 1, memory_order_acq_rel);
+        atomic_fetch_sub_explicit(&p->gate, 1, memory_order_acq_rel);
+        announce(&p->finished);
     }
 }
 
-void loam_pool_run(loam_pool *pool, job_fn fn, void *ctx) {
-    if (pool->n == 1) {
-        pthread_mutex_lock(&pool->callers);
+/* all: the job needs every worker; else the caller leaves out those that come too late. */
+static void run_job(loam_pool *p, job_fn fn, void *ctx, int all) {
+    pthread_mutex_lock(&p->callers);
+    if (p->n == 1) {
         fn(ctx, 0, 1);
-        pthread_mutex_unlock(&pool->callers);
+        pthread_mutex_unlock(&p->callers);
         return;
     }
-    pthread_mutex_lock(&pool->callers);
-    pool->fn = fn;
-    pool->ctx = ctx;
-    atomic_store_explicit(&pool->pending, pool->n - 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&pool->epoch, 1, memory_order_release);
-    futex_wake_all(&pool->epoch);
-    fn(ctx, 0, pool->n);
+    const uint32_t next =
+        (uint32_t)(atomic_load_explicit(&p->gate, memory_order_relaxed) >> 32) + 1;
+    p->fn = fn; /* nobody is inside: the gate has been closed and empty since the last job */
+    p->ctx = ctx;
+    atomic_store_explicit(&p->ran, 0, memory_order_relaxed);
+    atomic_store_explicit(&p->gate, (uint64_t)next << 32, memory_order_release);
+    announce(&p->epoch);
+    fn(ctx, 0, p->n);
+    if (!all) atomic_fetch_or_explicit(&p->gate, GATE_CLOSED, memory_order_acq_rel);
     for (;;) {
-        const uint32_t left = atomic_load_explicit(&pool->pending, memory_order_acquire);
-        if (left == 0) break;
-        wait_change(&pool->pending, left, pool->spins);
+        const uint32_t seen = atomic_load_explicit(&p->finished.value, memory_order_acquire);
+        const uint64_t gate = atomic_load_explicit(&p->gate, memory_order_acquire);
+        const uint32_t ran = atomic_load_explicit(&p->ran, memory_order_acquire);
+        if ((gate & GATE_INSIDE) == 0 && (!all || ran == p->n - 1)) break;
+        wait_change(&p->finished, seen, p->spins);
     }
-    pthread_mutex_unlock(&pool->callers);
+    atomic_fetch_or_explicit(&p->gate, GATE_CLOSED, memory_order_acq_rel);
+    pthread_mutex_unlock(&p->callers);
+}
+
+void loam_pool_run(loam_pool *pool, job_fn fn, void *ctx) {
+    run_job(pool, fn, ctx, 1);
 }
 
 void loam_pool_barrier(loam_pool *pool) {
     if (pool->n == 1) return;
-    const uint32_t phase = atomic_load_explicit(&pool->barrier_phase, memory_order_acquire);
+    const uint32_t phase = atomic_load_explicit(&pool->barrier.value, memory_order_acquire);
     if (atomic_fetch_add_explicit(&pool->barrier_count, 1, memory_order_acq_rel) == pool->n - 1) {
         atomic_store_explicit(&pool->barrier_count, 0, memory_order_relaxed);
-        atomic_fetch_add_explicit(&pool->barrier_phase, 1, memory_order_release);
-        futex_wake_all(&pool->barrier_phase);
+        announce(&pool->barrier);
         return;
     }
-    wait_change(&pool->barrier_phase, phase, pool->spins);
+    wait_change(&pool->barrier, phase, pool->spins);
 }
 
 /* One range list a worker: the owner and a thief both take from the front. */
@@ -152,7 +202,7 @@ void loam_pool_for(loam_pool *pool, size_t n, size_t grain,
     j.fn = fn;
     j.ctx = ctx;
     for (unsigned i = 0; i < pool->n; i++) atomic_init(&j.queue[i].next, 0);
-    loam_pool_run(pool, run_range_job, &j);
+    run_job(pool, run_range_job, &j, 0);
 }
 
 /* "max 100000" or "200000 100000": CPUs of quota, rounded up; 0: no limit. */
@@ -213,6 +263,7 @@ loam_status loam_pool_new(loam_pool **out, unsigned n_threads, loam_err *err) {
     const unsigned want = n_threads ? n_threads : cpus;
     p->spins = want <= cpus ? SPINS : 0;
     pthread_mutex_init(&p->callers, NULL);
+    atomic_init(&p->gate, GATE_CLOSED);
     for (unsigned i = 1; i < want; i++) {
         const int e = pthread_create(&p->threads[i], NULL, work, p);
         if (e) {
@@ -228,8 +279,7 @@ loam_status loam_pool_new(loam_pool **out, unsigned n_threads, loam_err *err) {
 void loam_pool_free(loam_pool *pool) {
     if (!pool) return;
     atomic_store_explicit(&pool->stop, 1, memory_order_release);
-    atomic_fetch_add_explicit(&pool->epoch, 1, memory_order_release);
-    futex_wake_all(&pool->epoch);
+    announce(&pool->epoch);
     for (unsigned i = 1; i < pool->n; i++) pthread_join(pool->threads[i], NULL);
     pthread_mutex_destroy(&pool->callers);
     free(pool);
