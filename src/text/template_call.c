@@ -171,7 +171,7 @@ static tmpl_value call_namespace(tmpl_ctx *c, const tmpl_args *a) {
 static tmpl_value call_raise(tmpl_ctx *c, const tmpl_args *a) {
     tmpl_value v[1];
     loam_tmpl_bind(c, "raise_exception()", "message", 1, a, v);
-    loam_tmpl_raise(c, v[0].type == TMPL_NONE ? (tmpl_str){"", 0} : loam_tmpl_to_str(c, v[0]));
+    loam_tmpl_raise(c, loam_tmpl_to_str(c, v[0]));
 }
 
 /* Python's strftime of a time without zone: %f is its own, %z and %Z are empty. */

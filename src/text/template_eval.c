@@ -384,7 +384,7 @@ void loam_tmpl_exec(tmpl_ctx *c, const tmpl_node *n) {
         loam_tmpl_fail(c, LOAM_ERR_FORMAT, "no loader for this environment specified");
     case TMPL_N_BREAK: c->leaving = 1; break;
     case TMPL_N_CONTINUE: c->leaving = 2; break;
-    default: LOAM_ASSERT(!"statement"); break;
+    default: LOAM_ASSERT(n->kind == TMPL_N_TEXT); break;
     }
     c->depth--;
 }

@@ -141,7 +141,6 @@ static tmpl_value filter_indent(tmpl_ctx *c, tmpl_value v, const tmpl_args *a) {
 static tmpl_value filter_truncate(tmpl_ctx *c, tmpl_value v, const tmpl_args *a) {
     tmpl_value g[4];
     loam_tmpl_bind(c, "truncate", "length,killwords,end,leeway", 0, a, g);
-    const tmpl_str s = loam_tmpl_need_str(c, v);
     const tmpl_str end = loam_tmpl_given(g[2]) ? loam_tmpl_need_str(c, g[2]) : (tmpl_str){"...", 3};
     const int64_t length = loam_tmpl_given(g[0]) ? loam_tmpl_index(c, g[0]) : 255;
     const int64_t leeway =
@@ -149,7 +148,8 @@ static tmpl_value filter_truncate(tmpl_ctx *c, tmpl_value v, const tmpl_args *a)
     const int64_t keep = length - (int64_t)loam_tmpl_runes(end);
     if (keep < 0 || leeway < 0)
         loam_tmpl_fail(c, LOAM_ERR_FORMAT, "truncate: length is shorter than its end mark");
-    if ((int64_t)loam_tmpl_runes(s) <= length + leeway) return v;
+    if (loam_tmpl_length(c, v) <= length + leeway) return v; /* of any kind */
+    const tmpl_str s = loam_tmpl_need_str(c, v);
     tmpl_str cut = {s.p, loam_tmpl_offset(s, (size_t)keep)};
     if (!loam_tmpl_given(g[1]) || !loam_tmpl_truth(c, g[1])) {
         const char *space = cut.n ? memrchr(cut.p, ' ', cut.n) : NULL;
@@ -396,8 +396,8 @@ static tmpl_value filter_round(tmpl_ctx *c, tmpl_value v, const tmpl_args *a) {
         return loam_tmpl_is_int(v, &i) ? loam_tmpl_int(rounded_int(i, digits))
                                        : loam_tmpl_float(rounded(f, digits));
     const double by = pow(10, (double)digits);
-    if (loam_tmpl_is(how, "ceil")) return loam_tmpl_float(ceil(f * by) / by);
-    if (loam_tmpl_is(how, "floor")) return loam_tmpl_float(floor(f * by) / by);
+    if (loam_tmpl_is(how, "ceil")) return loam_tmpl_float((ceil(f * by) + 0.0) / by);
+    if (loam_tmpl_is(how, "floor")) return loam_tmpl_float((floor(f * by) + 0.0) / by);
     loam_tmpl_fail(c, LOAM_ERR_FORMAT, "method must be common, ceil or floor");
 }
 
@@ -407,16 +407,18 @@ static tmpl_value filter_filesizeformat(tmpl_ctx *c, tmpl_value v, const tmpl_ar
     char text[400];
     loam_tmpl_bind(c, "filesizeformat", "binary", 0, a, g);
     const int binary = loam_tmpl_given(g[0]) && loam_tmpl_truth(c, g[0]);
-    const tmpl_value as_float = filter_float(c, v, &(tmpl_args){0});
-    const double bytes = as_float.as.f, base = binary ? 1024 : 1000;
+    double bytes;
+    if (!loam_tmpl_is_number(v, &bytes) && !(v.type == TMPL_STR && read_float(v.as.s, &bytes)))
+        loam_tmpl_fail(c, LOAM_ERR_FORMAT, "float() argument must be a number, not '%s'",
+                       loam_tmpl_type_name(v));
+    const double base = binary ? 1024 : 1000;
     if (bytes >= 1 && bytes <= 1) return loam_tmpl_strz("1 Byte");
     if (bytes < base) {
-        snprintf(text, sizeof text, "%.0f Bytes", trunc(bytes));
+        snprintf(text, sizeof text, "%.0f Bytes", trunc(bytes) + 0.0);
     } else {
-        double unit = base;
+        double unit = base * base;
         size_t i = 0;
-        do unit *= base;
-        while (bytes >= unit && ++i < 7);
+        for (; bytes >= unit && i < 7; i++) unit *= base;
         snprintf(text, sizeof text, "%.1f %c%sB", base * bytes / unit,
                  i == 0 && binary ? 'K' : PREFIXES[i], binary ? "i" : "");
     }

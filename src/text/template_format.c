@@ -321,7 +321,8 @@ tmpl_value loam_tmpl_percent(tmpl_ctx *c, tmpl_value format, tmpl_value args) {
         p.at++;
         put_conversion(&p, &b, format.flags & TMPL_SAFE);
     }
-    if (p.used < p.n && args.type != TMPL_DICT && args.type != TMPL_LIST)
+    if (p.used < p.n && args.type != TMPL_DICT && args.type != TMPL_LIST &&
+        args.type != TMPL_UNDEFINED)
         loam_tmpl_fail(c, LOAM_ERR_FORMAT, "not all arguments converted during string formatting");
     tmpl_value out = loam_tmpl_take(&b);
     out.flags = format.flags;
@@ -414,7 +415,8 @@ static void put_formatted(tmpl_buf *b, tmpl_value v, tmpl_str f) {
 typedef struct formatter {
     tmpl_ctx *c;
     const tmpl_args *a;
-    size_t next; /* of automatic numbering */
+    size_t next;              /* of automatic numbering */
+    int automatic, by_number; /* one excludes the other */
 } formatter;
 
 static tmpl_value number_or_text(tmpl_str s) {
@@ -429,6 +431,11 @@ static tmpl_value number_or_text(tmpl_str s) {
 static tmpl_value field_base(formatter *m, tmpl_str name) {
     const tmpl_args *a = m->a;
     const tmpl_value key = name.n ? number_or_text(name) : loam_tmpl_int((tmpl_int)m->next++);
+    m->automatic |= name.n == 0;
+    m->by_number |= name.n && key.type == TMPL_INT;
+    if (m->automatic && m->by_number)
+        loam_tmpl_fail(m->c, LOAM_ERR_FORMAT,
+                       "cannot switch between manual and automatic field numbering");
     if (key.type == TMPL_INT) {
         if (key.as.i >= (tmpl_int)a->n)
             loam_tmpl_fail(m->c, LOAM_ERR_FORMAT,
@@ -512,7 +519,7 @@ static void put_fields(formatter *m, tmpl_buf *b, tmpl_str f, int depth) {
 }
 
 tmpl_value loam_tmpl_format(tmpl_ctx *c, tmpl_str format, const tmpl_args *a) {
-    formatter m = {c, a, 0};
+    formatter m = {.c = c, .a = a};
     tmpl_buf b = loam_tmpl_buf(c);
     put_fields(&m, &b, format, 0);
     return loam_tmpl_take(&b);

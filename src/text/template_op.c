@@ -219,7 +219,7 @@ static int find_macro_attr(tmpl_ctx *c, const tmpl_macro *m, tmpl_str name, tmpl
     else if (loam_tmpl_is(name, "arguments")) {
         tmpl_value *items = loam_tmpl_alloc(c, n->n_params, sizeof *items);
         for (size_t i = 0; i < n->n_params; i++) items[i] = loam_tmpl_str(n->params[i]);
-        *out = loam_tmpl_list(TMPL_LIST, items, n->n_params);
+        *out = loam_tmpl_list(TMPL_TUPLE, items, n->n_params);
     } else {
         return 0;
     }
@@ -362,7 +362,7 @@ static int find_attr(tmpl_ctx *c, tmpl_value v, tmpl_str name, tmpl_value *out) 
 
 tmpl_value loam_tmpl_attr(tmpl_ctx *c, tmpl_value v, tmpl_str name) {
     tmpl_value out;
-    if (v.type == TMPL_UNDEFINED) loam_tmpl_fail_undefined(c, v);
+    if (v.type == TMPL_UNDEFINED && !is_dunder(name)) loam_tmpl_fail_undefined(c, v);
     if (find_attr(c, v, name, &out)) return out;
     if (v.type == TMPL_DICT) {
         const tmpl_value *found = loam_tmpl_dict_get(c, v.ref, loam_tmpl_str(name));

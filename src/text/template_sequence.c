@@ -324,7 +324,7 @@ static tmpl_value filter_groupby(tmpl_ctx *c, tmpl_value v, const tmpl_args *a) 
 
 static tmpl_args args_from(const tmpl_args *a, size_t skip) {
     tmpl_args rest = *a;
-    rest.pos += skip;
+    if (skip) rest.pos += skip;
     rest.n -= skip;
     return rest;
 }

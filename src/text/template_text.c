@@ -9,7 +9,8 @@
 /* ---- buffers ---- */
 
 tmpl_buf loam_tmpl_buf(tmpl_ctx *c) {
-    return (tmpl_buf){.ctx = c};
+    static char empty[1]; /* an empty text has an address too; never written, as cap is 0 */
+    return (tmpl_buf){.ctx = c, .p = empty};
 }
 
 void loam_tmpl_put(tmpl_buf *b, const char *p, size_t n) {

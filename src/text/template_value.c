@@ -7,6 +7,9 @@
 #include "text/template.h"
 #include <math.h>
 
+/* No items have an address too. */
+static const tmpl_value NO_ITEMS[1];
+
 /* ---- making ---- */
 
 tmpl_value loam_tmpl_none(void) {
@@ -29,7 +32,7 @@ tmpl_value loam_tmpl_strz(const char *s) {
 }
 
 tmpl_value loam_tmpl_list(tmpl_type type, const tmpl_value *items, size_t n) {
-    return (tmpl_value){.type = (uint8_t)type, .as.l = {items, n}};
+    return (tmpl_value){.type = (uint8_t)type, .as.l = {items ? items : NO_ITEMS, n}};
 }
 
 tmpl_value loam_tmpl_ref(tmpl_type type, void *ref) {
@@ -38,7 +41,7 @@ tmpl_value loam_tmpl_ref(tmpl_type type, void *ref) {
 
 tmpl_value loam_tmpl_iter(tmpl_ctx *c, const tmpl_value *items, size_t n, const char *name) {
     tmpl_iter *it = loam_tmpl_alloc(c, 1, sizeof *it);
-    *it = (tmpl_iter){items, n, 0, name};
+    *it = (tmpl_iter){items ? items : NO_ITEMS, n, 0, name};
     return loam_tmpl_ref(TMPL_ITER, it);
 }
 
@@ -386,7 +389,7 @@ static const tmpl_value *dict_items(tmpl_ctx *c, const tmpl_dict *d, int kind, s
 const tmpl_value *loam_tmpl_items(tmpl_ctx *c, tmpl_value v, size_t *n) {
     *n = 0;
     switch (v.type) {
-    case TMPL_UNDEFINED: return NULL;
+    case TMPL_UNDEFINED: return NO_ITEMS;
     case TMPL_STR: loam_tmpl_step(c, v.as.s.n * 8); return string_items(c, v, n);
     case TMPL_BYTES: {
         tmpl_value *items = loam_tmpl_alloc(c, v.as.s.n, sizeof *items);
