@@ -639,8 +639,12 @@ int loam_cmd_ingest(int argc, char **argv) {
     if (!j.a.vdb_path && !j.a.dry_run && !j.a.show_text)
         cli_fail(CLI_EXIT_USAGE, "--vdb-path FILE.npz is needed: the index to write");
     ingest_find(&j.files, &paths, &j.a.include, &j.a.exclude);
+    if (j.files.n == 0 && j.files.n_failures > 0) { /* each was named */
+        ingest_files_deinit(&j.files);
+        return CLI_EXIT_NOT_FOUND;
+    }
     if (j.files.n == 0)
-        cli_fail(j.files.n_failures ? CLI_EXIT_NOT_FOUND : CLI_EXIT_INVALID,
+        cli_fail(CLI_EXIT_INVALID,
                  "no documents found in %s%s: text, Markdown, HTML, PDF, JSONL and CSV are read%s",
                  paths.items[0], paths.n > 1 ? ", ..." : "",
                  j.files.n_skipped ? "; files of other types were skipped" : "");

@@ -1,0 +1,97 @@
+#!/bin/bash
+# loam ingest: an index made, brought up to date, broken documents reported, nothing half-written.
+# The embedder is a tiny random BERT: what is checked is conduct, not quality.
+set -u
+BIN=${BIN:-build/bin}
+failed=0
+check() { # what, got, want
+    [ "$2" = "$3" ] && return
+    echo "$1: got '$2', want '$3'"
+    failed=1
+}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+model=$PWD/tests/golden/rerank/tiny-bert-ce
+golden=$PWD/tests/golden/ingest
+loam=$(cd "$BIN" && pwd)/loam
+ingest() { "$loam" ingest "$@" -m "$model" 2>"$work/err"; }
+count() { grep -o "\"$1\": [0-9]*" "$work/out" | head -1 | grep -o '[0-9]*$'; }
+
+mkdir -p "$work/docs/sub" && cd "$work" || exit 1
+cp "$golden"/chunking/docs/{ap-pkg-conffiles,ap-pkg-diversions,prose}.md docs/
+cp "$golden"/extract/twins/two_columns.pdf docs/sub/
+cp "$golden"/extract/docs/debian-faq__kernel.en.html docs/
+printf '{"id": "a", "text": "One record."}\n{"id": "b", "text": "Another one."}\n' >docs/r.jsonl
+printf 'id,text\n1,"A row, quoted"\n' | gzip >docs/r.csv.gz
+: >docs/picture.png
+ln -s .. docs/sub/loop
+
+ingest docs --vdb-path a.npz --json >out
+check "first run" "$?" 0
+check "documents" "$(count documents)" 7
+check "skipped" "$(count skipped)" 1
+chunks=$(count chunks)
+[ "$chunks" -gt 20 ] || check "chunks" "$chunks" "more than 20"
+check "files" "$(ls a.npz* | tr '\n' ' ')" "a.npz a.npz.meta.json "
+check "pages in the sidecar" "$("$loam" search --vdb-path a.npz --embed-model "$model" --json --top-k 500 x 2>/dev/null | grep -o '"page": 2' | head -1)" '"page": 2'
+
+# the same bytes whatever the number of threads
+for threads in 1 2 5; do
+    ingest docs --vdb-path "t$threads.npz" --threads $threads --batch $((threads * 7)) >/dev/null
+    cmp -s a.npz "t$threads.npz" || check "threads $threads" different "equal bytes"
+done
+
+ingest docs --vdb-path a.npz --json >out
+check "second run: unchanged" "$(count unchanged) $(count new_chunks)" "7 0"
+check "second run: written" "$(grep -o '"written": [a-z]*' out)" '"written": false'
+
+# one changed, one gone, one new, three broken
+echo "A new sentence at the end." >>docs/prose.md
+rm docs/ap-pkg-diversions.md
+echo "New document." >docs/new.txt
+cp "$golden"/extract/hostile/{encrypted_user.pdf,gzip_truncated.txt.gz,empty.txt} docs/
+ingest docs --vdb-path a.npz --json >out
+check "partial" "$?" 9
+check "after changes" "$(count documents) $(count unchanged) $(count removed)" "7 5 1"
+check "lines on stderr" "$(wc -l <err)" 3
+check "message" "$(grep -c '^loam ingest: docs/encrypted_user.pdf: encrypted PDF' err)" 1
+ingest docs --vdb-path fresh.npz >/dev/null
+cmp -s a.npz fresh.npz || check "updated index" different "the bytes of a fresh one"
+
+# documents from elsewhere stay; another chunker beside them is refused
+echo "Elsewhere." >other.txt
+ingest other.txt --vdb-path a.npz --json >out
+check "elsewhere" "$(count documents) $(count kept_from_elsewhere)" "8 7"
+sum=$(sha256sum <a.npz)
+ingest other.txt --vdb-path a.npz --chunker fixed >/dev/null
+check "other chunker" "$? $(sha256sum <a.npz)" "2 $sum"
+
+# nothing to index: the old index stays
+mkdir empty
+ingest empty --vdb-path a.npz; check "empty folder" "$? $(wc -l <err)" "4 1"
+ingest docs/empty.txt --vdb-path a.npz; check "nothing readable" "$?" 4
+ingest missing --vdb-path a.npz; check "missing" "$? $(wc -l <err)" "3 1"
+ingest docs --vdb-path a.npz --chunk-size 5 --chunk-overlap 5; check "overlap" "$? $(wc -l <err)" "2 1"
+ingest docs --vdb-path nowhere/a.npz >/dev/null; check "no folder for the index" "$(( $? != 0 ))" 1
+head -c 1000 a.npz >broken.npz
+ingest other.txt --vdb-path broken.npz >/dev/null; check "broken index" "$? $(wc -l <err)" "4 1"
+ingest other.txt --vdb-path broken.npz --rebuild >/dev/null; check "rebuild" "$?" 0
+check "old index" "$(sha256sum <a.npz)" "$sum"
+
+# patterns, dry run, the text itself
+ingest docs --dry-run --json --exclude '*.md' --exclude sub >out; check "exclude" "$(count documents)" 4
+ingest docs --dry-run --json --include '*.md' >out; check "include" "$(count documents)" 2
+check "text" "$("$loam" ingest docs/new.txt --show-text | tail -n 2)" "New document."
+check "odd names" "$(printf 'x y' >'docs/a
+b#.txt'; ingest docs --vdb-path odd.npz --include '*#.txt' --json >out; count documents)" 1
+
+# interrupted: nothing is written, no reader is left
+head -c 3000000 /dev/zero | tr '\0' 'a' | sed 's/aaaaaaa/word. /g' >docs/long.txt
+ingest docs/long.txt --vdb-path cut.npz --precision exact &
+pid=$!
+sleep 1
+pkill -INT -P $pid 2>/dev/null || kill -INT $pid
+wait $pid
+check "interrupt" "$? $(ls cut.npz* 2>/dev/null)" "130 "
+[ $failed = 0 ] && echo "test_ingest: all passed"
+exit $failed
