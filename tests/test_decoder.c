@@ -330,16 +330,20 @@ static void walk(const char *folder, int depth) {
     if (d) closedir(d);
 }
 
-int main(void) {
+/* A folder as argument is walked instead. */
+int main(int argc, char **argv) {
     loam_err err = {0};
     for (unsigned i = 0; i < 2; i++)
         if (loam_pool_new(&pools[i], i + 1, &err)) return 1;
     const char *full = "../shared/golden/llm/families";
     const int has_full = loam_path_exists(full);
-    walk(has_full ? full : "tests/golden/llm/families", 2);
+    walk(argc > 1 ? argv[1] : has_full ? full : "tests/golden/llm/families", 2);
     CHECK(n_models >= 20, "only %zu models", n_models);
     printf("%s: %zu models, %zu prompts compared, %zu refused\n",
-           has_full ? "full set" : "own copies", n_models, n_prompts, n_refused);
+           argc > 1   ? argv[1]
+           : has_full ? "full set"
+                      : "own copies",
+           n_models, n_prompts, n_refused);
     for (int i = 0; i < 2; i++) loam_pool_free(pools[i]);
     return TEST_END("test_decoder");
 }

@@ -298,7 +298,8 @@ static int run(const arguments *a, const char *folder, loam_pool *pool) {
     start = seconds();
     if (loam_session_new(&session, model, choose_context(a, model, prompt.n), &err)) cli_die(&err);
     load += seconds() - start;
-    if (tok && loam_detok_new(&w.detok, tok, LOAM_DECODE_SKIP_SPECIAL, &err)) cli_die(&err);
+    /* special tokens are shown, as decoding the ids in Python shows them; eos ends the answer */
+    if (tok && loam_detok_new(&w.detok, tok, 0, &err)) cli_die(&err);
     if (loam_stops_new(&w.stops, a->stops.items, a->stops.n, &err)) cli_die(&err);
 
     loam_generate_result r;
