@@ -215,6 +215,22 @@ static void test_find(void) {
     expect("org/m", LOAM_ERR_FORMAT, "leads out");
 }
 
+static void test_own_folder(void) {
+    char path[400];
+    make_model();
+    expect("alias", LOAM_ERR_NOT_FOUND, "run: loam pull alias");
+    snprintf(path, sizeof path, "%s/alias", top);
+    mkdir(path, 0777);
+    expect("alias", LOAM_OK, "/alias");
+    snprintf(path, sizeof path, "%s/own", top);
+    mkdir(path, 0777);
+    snprintf(path, sizeof path, "%s/own/model", top);
+    mkdir(path, 0777);
+    expect("own/model", LOAM_OK, "/own/model");
+    expect("own/model@v1", LOAM_ERR_NOT_FOUND, "run: loam pull own/model@v1");
+    expect("../own/model", LOAM_ERR_NOT_FOUND, "no such folder");
+}
+
 static void test_store(void) {
     loam_err err = {0};
     struct stat sb;
@@ -283,6 +299,7 @@ int main(void) {
     test_parse();
     test_environment();
     test_find();
+    test_own_folder();
     test_store();
     test_partial();
     snprintf(command, sizeof command, "rm -rf '%s'", top);
