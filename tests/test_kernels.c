@@ -171,7 +171,9 @@ static void compare_product(const loam_matrix *w, size_t rows, size_t m, int int
     const size_t cols = w->cols, stride = rows + 3;
     float *x = room(m * cols + 1, sizeof *x);
     float *want = room(m * stride, sizeof *want), *got = room(m * stride, sizeof *got);
-    for (size_t i = 0; i < m * cols; i++) x[i + 1] = wild();
+    /* now and then all alike: with the largest weights, the largest sums there are */
+    const float alike = rnd() % 4 == 0 ? (rnd() % 2 ? 3.0f : -3.0f) : 0.0f;
+    for (size_t i = 0; i < m * cols; i++) x[i + 1] = alike == 0.0f ? wild() : alike;
     const float *x1 = x + 1;
     acts_room a = {0};
 
@@ -246,6 +248,8 @@ static void test_affine(void) {
         matrix_room r =
             make_matrix(LOAM_ELEMENT_AFFINE, bits[b], 64, LOAM_ELEMENT_BF16, 67, 4160, 1);
         compare_product(&r.w, 67, 9, 1);
+        memset(r.data, 0xff, 1 + 67 * loam_matrix_row_bytes(&r.w));
+        for (int i = 0; i < 8; i++) compare_product(&r.w, 3, 1 + (size_t)i, 1);
         compare_product(&r.w, 67, 1, 1);
         compare_product(&r.w, 67, 1, 0);
         free_matrix(&r);

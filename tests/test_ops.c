@@ -320,6 +320,52 @@ static void test_causal(const attention_case *t) {
     free(kv.v);
 }
 
+/* A context so long that the states of its segments need several rounds of scratch. */
+static void test_long_context(void) {
+    enum { HEADS = 64, HD = 512, N = 4000 };
+    loam_kv kv = {.f16 = 1, .n_kv_heads = 1, .head_dim = HD, .stride = N};
+    const loam_attention_params p = {.n_heads = HEADS, .scale = 0.05f};
+    uint16_t *k = room((size_t)N * HD, sizeof *k), *v = room((size_t)N * HD, sizeof *v);
+    float *q = room((size_t)HEADS * HD, sizeof *q), *y = room((size_t)HEADS * HD, sizeof *y);
+    float *again = room((size_t)HEADS * HD, sizeof *again);
+
+    kv.k = k;
+    kv.v = v;
+    for (size_t i = 0; i < (size_t)N * HD; i++) {
+        k[i] = (uint16_t)(0x3000 | (rnd() & 0x8fff)); /* 0.125 .. 1 */
+        v[i] = (uint16_t)(0x3000 | (rnd() & 0x8fff));
+    }
+    fill(q, (size_t)HEADS * HD);
+    loam_attention_causal(&computes[0], &kv, &p, q, 1, N - 1, y);
+    loam_attention_causal(&computes[1], &kv, &p, q, 1, N - 1, again);
+    CHECK(memcmp(y, again, HEADS * HD * sizeof *y) == 0, "long context: threads differ");
+    free(k);
+    free(v);
+    free(q);
+    free(y);
+    free(again);
+}
+
+/* Enough rows for several workers, the largest value twice. */
+static void test_argmax(void) {
+    enum { ROWS = 9000, COLS = 64 };
+    weight_room w = make_weight(LOAM_FORMAT_F32, 0, 0, LOAM_F32, ROWS, COLS, 1);
+    float x[COLS];
+    fill(x, COLS);
+    for (size_t turn = 0; turn < 6; turn++) {
+        const size_t first = 1 + turn * 1400, second = first + 1234;
+        memset(w.bias, 0, ROWS * sizeof *w.bias);
+        memcpy(w.data + 1 + second * COLS * 4, w.data + 1 + first * COLS * 4, COLS * 4);
+        w.bias[first] = w.bias[second] = 1000.0f;
+        for (int p = 0; p < N_POOLS; p++) {
+            int32_t id = -1;
+            loam_linear_argmax(&computes[p], &w.w, x, &id, NULL);
+            CHECK(id == (int32_t)first, "argmax %d, want %zu", (int)id, first);
+        }
+    }
+    free_weight(&w);
+}
+
 static void test_packed(void) {
     enum { HEADS = 3, HD = 20, STRIDE = 3 * HEADS * HD + 5 };
     static const size_t starts[] = {0, 1, 1, 34, 100, 400};
@@ -419,12 +465,14 @@ int main(void) {
         if (!loam_isa_available((loam_isa)isa)) continue;
         loam_kernels_init((loam_isa)isa);
         static const attention_case cases[] = {
-            {4, 2, 32, 70, 0, 0, 1},    {3, 1, 64, 300, 0, 0, 1},    {6, 2, 24, 530, 0, 0, 0},
-            {2, 2, 16, 330, 100, 0, 1}, {4, 1, 48, 66, 7, 20.0f, 0},
+            {4, 2, 32, 70, 0, 0, 1},    {3, 1, 64, 300, 0, 0, 1},   {6, 2, 24, 530, 0, 0, 0},
+            {2, 2, 16, 330, 100, 0, 1}, {4, 2, 16, 700, 300, 0, 1}, {4, 1, 48, 66, 7, 20.0f, 0},
         };
         test_linears();
         test_fused();
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) test_causal(&cases[i]);
+        if (isa != LOAM_ISA_REF) test_long_context(); /* slow in the reference */
+        test_argmax();
         test_packed();
         test_norms();
         test_rope();

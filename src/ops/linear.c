@@ -46,12 +46,9 @@ static void quantize_range(void *ctx, size_t begin, size_t end, unsigned worker)
     const size_t q_stride = j->acts[0].q_stride, g_stride = j->acts[0].g_stride;
 
     (void)worker;
-    for (size_t i = begin; i < end; i++) {
-        int8_t *q = j->q + i * q_stride;
-        loam_k.quantize(j->x + i * j->cols, j->cols, j->group, q, j->d + i * g_stride,
-                        j->s + i * g_stride);
-        memset(q + j->cols, 0, q_stride - j->cols);
-    }
+    for (size_t i = begin; i < end; i++)
+        loam_k.quantize(j->x + i * j->cols, j->cols, j->group, j->q + i * q_stride,
+                        j->d + i * g_stride, j->s + i * g_stride);
 }
 
 /* Quantise the chunk's activations with groups of `group` into the shared scratch. */
