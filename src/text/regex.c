@@ -219,27 +219,53 @@ static const struct {
 /* ---- PCRE2 ---- */
 
 /* Where Ruby's syntax and Perl's differ the pattern is rewritten, or refused: \s (PCRE2's counts
- * U+180E), \h (a hexadecimal digit), sets inside sets and their intersection (refused), and
- * X{n,m}+ (a repeat of the repeat, not a possessive one).  Returns what is refused, or NULL. */
+ * U+180E), \w and \b (PCRE2's know no marks), \h (a hexadecimal digit), X{n,m}+ (a repeat of
+ * the repeat, not a possessive one), sets inside sets and their intersection (refused). */
+#define SPACE_SET                                                                                  \
+    "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}"    \
+    "\\x{205f}\\x{3000}"
+#define WORD_SET                                                                                   \
+    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}\\x{24b6}-\\x{24e9}"                     \
+    "\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}"
+static const struct {
+    char name;
+    const char *in_class, *outside; /* NULL: as it is */
+} ESCAPES[] = {
+    {'s', SPACE_SET, "[" SPACE_SET "]"},
+    {'S', NULL, "[^" SPACE_SET "]"},
+    {'w', WORD_SET, "[" WORD_SET "]"},
+    {'W', NULL, "[^" WORD_SET "]"},
+    {'h', "0-9a-fA-F", "[0-9a-fA-F]"},
+    {'b', NULL, "(?:(?<=[" WORD_SET "])(?![" WORD_SET "])|(?<![" WORD_SET "])(?=[" WORD_SET "]))"},
+    {'B', NULL, "(?:(?<=[" WORD_SET "])(?=[" WORD_SET "])|(?<![" WORD_SET "])(?![" WORD_SET "]))"},
+};
+
+/* The escape at p[*i], behind its backslash. */
+static void put_escape(loam_buf *out, const char *p, size_t n, size_t *i, int in_class) {
+    const char d = p[(*i)++];
+    for (size_t k = 0; k < sizeof ESCAPES / sizeof *ESCAPES; k++) {
+        const char *text = in_class ? ESCAPES[k].in_class : ESCAPES[k].outside;
+        if (ESCAPES[k].name != d || !text) continue;
+        loam_buf_puts(out, text);
+        return;
+    }
+    loam_buf_putc(out, '\\');
+    loam_buf_putc(out, d);
+    if ((d == 'p' || d == 'P' || d == 'x') && *i < n && p[*i] == '{')
+        while (*i < n) { /* its braces are no repeat */
+            loam_buf_putc(out, p[*i]);
+            if (p[(*i)++] == '}') break;
+        }
+}
+
+/* The pattern in Perl's syntax; returns what is refused, or NULL. */
 static const char *translate(loam_buf *out, const char *p, size_t n) {
-    static const char SET[] = "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}"
-                              "\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}";
     int in_class = 0;
     size_t i = 0;
     while (i < n) {
         const char c = p[i++];
         if (c == '\\' && i < n) {
-            const char d = p[i++];
-            if (d == 's') {
-                loam_buf_printf(out, in_class ? "%s" : "[%s]", SET);
-            } else if (d == 'S' && !in_class) {
-                loam_buf_printf(out, "[^%s]", SET);
-            } else if (d == 'h') {
-                loam_buf_puts(out, in_class ? "0-9a-fA-F" : "[0-9a-fA-F]");
-            } else {
-                loam_buf_putc(out, c);
-                loam_buf_putc(out, d);
-            }
+            put_escape(out, p, n, &i, in_class);
         } else if (c == '[' && !in_class) {
             in_class = 1;
             loam_buf_putc(out, c);
