@@ -325,7 +325,7 @@ static void test_recorded_cases(void) {
 /* ---- loam's own promises ---- */
 
 static loam_stream *numbers(size_t n) {
-    static char names[1000][8];
+    static char names[1000][24];
     const char *pointers[1000];
     loam_stream *s = NULL;
     for (size_t i = 0; i < n; i++) {

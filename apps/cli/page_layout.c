@@ -27,12 +27,13 @@ static const float MIN_FILL = 0.3F;  /* width of a fragment to that of its side 
 
 typedef struct fragment {
     float x0, y0, x1, y1;
+    float base;      /* lower edge of the first word: notes and indices move the others */
     size_t first, n; /* of the page's words */
 } fragment;
 
 typedef struct row {
     size_t first, n; /* of the region's fragments, sorted by x */
-    float y0, y1;
+    float y0, y1, base;
 } row;
 
 /* Fragments being laid out, sorted by their middle's height. */
@@ -129,15 +130,18 @@ static size_t find_fragments(const page_word *words, size_t n, fragment *out, fl
         for (size_t i = from; i < to; i++) {
             const page_word *w = &words[i];
             if (i == from || gap_between(&words[i - 1], w) > space) {
-                out[n_out++] = (fragment){w->x0, w->y0, w->x1, w->y1, i, 1};
+                out[n_out++] = (fragment){w->x0, w->y0, w->x1, w->y1, w->y1, i, 1};
                 continue;
             }
             fragment *f = &out[n_out - 1];
             f->n++;
             f->x0 = fminf(f->x0, w->x0);
             f->x1 = fmaxf(f->x1, w->x1);
-            f->y0 = fminf(f->y0, w->y0);
-            f->y1 = fmaxf(f->y1, w->y1);
+            /* the height of the tallest word: raised notes must not reach into the line above */
+            if (w->y1 - w->y0 > f->y1 - f->y0) {
+                f->y0 = w->y0;
+                f->y1 = w->y1;
+            }
         }
     }
     return n_out;
@@ -154,10 +158,12 @@ static row *find_rows(region *r, size_t *n_rows) {
             last->n++;
             continue; /* the row keeps the height of its first fragment: it never grows over the next row */
         }
-        rows[(*n_rows)++] = (row){i, 1, f->y0, f->y1};
+        rows[(*n_rows)++] = (row){i, 1, f->y0, f->y1, f->base};
     }
-    for (size_t k = 0; k < *n_rows; k++)
+    for (size_t k = 0; k < *n_rows; k++) {
         qsort(r->items + rows[k].first, rows[k].n, sizeof *r->items, compare_x);
+        rows[k].base = r->items[rows[k].first].base;
+    }
     return rows;
 }
 
@@ -198,12 +204,17 @@ static int put_row(const region *r, const row *w, float pitch, const row *before
     const fragment *f = r->items + w->first;
     const int rtl = is_right_to_left(p, p->words + f->first, f->n);
     page_line l = {.begin = p->text.n, .y0 = w->y0, .page = p->page};
+    float sum_height = 0, sum_bytes = 0;
     for (size_t i = 0; i < w->n; i++) {
         const fragment *part = &f[rtl ? w->n - 1 - i : i];
-        for (size_t k = 0; k < part->n; k++)
-            if (!put_word(p, &p->words[part->first + k], p->text.n == l.begin)) return 0;
-        l.height = fmaxf(l.height, part->y1 - part->y0);
+        for (size_t k = 0; k < part->n; k++) {
+            const page_word *word = &p->words[part->first + k];
+            if (!put_word(p, word, p->text.n == l.begin)) return 0;
+            sum_height += (word->y1 - word->y0) * (float)word->n;
+            sum_bytes += (float)word->n;
+        }
     }
+    l.height = sum_bytes > 0 ? sum_height / sum_bytes : 0;
     l.n = p->text.n - l.begin;
     for (size_t i = 0; i < l.n; i++) {
         const unsigned char c = (unsigned char)p->text.data[l.begin + i];
@@ -211,7 +222,7 @@ static int put_row(const region *r, const row *w, float pitch, const row *before
     }
     /* large type is set with large leading */
     const float usual = fmaxf(pitch, 1.25F * fmaxf(l.height, before ? before->y1 - before->y0 : 0));
-    l.after_gap = !before || w->y0 - before->y0 > 1.3F * usual;
+    l.after_gap = !before || w->base - before->base > 1.3F * usual;
     return !p->text.failed && add_line(p, &l);
 }
 
@@ -220,7 +231,7 @@ static float line_pitch(const row *rows, size_t n, float height) {
     if (n < 3) return 1.3F * height;
     float *d = malloc(n * sizeof *d);
     if (!d) return 1.3F * height;
-    for (size_t i = 1; i < n; i++) d[i - 1] = rows[i].y0 - rows[i - 1].y0;
+    for (size_t i = 1; i < n; i++) d[i - 1] = rows[i].base - rows[i - 1].base;
     qsort(d, n - 1, sizeof *d, compare_float);
     const float m = d[(n - 1) / 2];
     free(d);

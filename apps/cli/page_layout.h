@@ -18,7 +18,7 @@ typedef struct page_word {
 
 typedef struct page_line {
     size_t begin, n;  /* bytes of the layout's text */
-    float y0, height; /* of its tallest word */
+    float y0, height; /* the mean over its letters: a raised note must not make a heading */
     uint32_t page;
     uint32_t n_letters;
     uint8_t after_gap; /* more space above than between lines: a paragraph begins */
