@@ -419,9 +419,9 @@ tmpl_value loam_tmpl_item(tmpl_ctx *c, tmpl_value v, tmpl_value key) {
     return loam_tmpl_undefined_attr(c, v, key);
 }
 
-/* Python's slice.indices: start and count for a sequence of n. */
+/* Python's slice.indices for a sequence of n; returns how many items that are. */
 static size_t slice_bounds(tmpl_ctx *c, const tmpl_value b[3], int64_t n, int64_t *start,
-                           int64_t *step) {
+                           int64_t *stop, int64_t *step) {
     *step = b[2].type == TMPL_NONE ? 1 : loam_tmpl_index(c, b[2]);
     if (*step == 0) loam_tmpl_fail(c, LOAM_ERR_FORMAT, "slice step cannot be zero");
     const int64_t low = *step < 0 ? -1 : 0, high = *step < 0 ? n - 1 : n;
@@ -436,6 +436,7 @@ static size_t slice_bounds(tmpl_ctx *c, const tmpl_value b[3], int64_t n, int64_
         at[i] = at[i] < low ? low : at[i] > high ? high : at[i];
     }
     *start = at[0];
+    *stop = at[1];
     const int64_t span = *step > 0 ? at[1] - at[0] : at[0] - at[1];
     const int64_t by = *step > 0 ? *step : -*step;
     return span > 0 ? (size_t)((span - 1) / by + 1) : 0;
@@ -463,19 +464,19 @@ static tmpl_value slice_str(tmpl_ctx *c, tmpl_value v, int64_t start, int64_t st
 }
 
 tmpl_value loam_tmpl_slice(tmpl_ctx *c, tmpl_value v, const tmpl_value bounds[3]) {
-    int64_t start, step;
+    int64_t start, stop, step;
     if (v.type == TMPL_UNDEFINED) loam_tmpl_fail_undefined(c, v);
     if (v.type != TMPL_STR && v.type != TMPL_BYTES && v.type != TMPL_LIST && v.type != TMPL_TUPLE &&
         v.type != TMPL_RANGE)
         loam_tmpl_fail(c, LOAM_ERR_FORMAT, "'%s' object cannot be sliced", loam_tmpl_type_name(v));
-    const size_t n = slice_bounds(c, bounds, loam_tmpl_length(c, v), &start, &step);
+    const size_t n = slice_bounds(c, bounds, loam_tmpl_length(c, v), &start, &stop, &step);
     loam_tmpl_step(c, n);
     if (v.type == TMPL_STR) return slice_str(c, v, start, step, n);
     if (v.type == TMPL_RANGE) {
         const tmpl_range *r = v.ref;
         tmpl_range *out = loam_tmpl_alloc(c, 1, sizeof *out);
         const int64_t first = r->start + start * r->step, by = r->step * step;
-        *out = (tmpl_range){first, first + by * (int64_t)n, by, n};
+        *out = (tmpl_range){first, r->start + stop * r->step, by, n};
         return loam_tmpl_ref(TMPL_RANGE, out);
     }
     if (v.type == TMPL_BYTES) {

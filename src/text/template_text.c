@@ -297,6 +297,7 @@ static void put_object(tmpl_buf *b, tmpl_value v) {
         return;
     case TMPL_LOOP: {
         const tmpl_loop *l = v.ref;
+        loam_tmpl_loop_fill(b->ctx, v.ref, SIZE_MAX);
         loam_tmpl_puts(b, "<LoopContext ");
         loam_tmpl_put_int(b, (tmpl_int)l->at + 1, 10);
         loam_tmpl_puts(b, "/");
