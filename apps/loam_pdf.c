@@ -69,7 +69,7 @@ static void take_words(page_layout *p, const char *text, const PopplerRectangle 
                        guint n_boxes) {
     page_word w = {.begin = p->text.n};
     guint i = 0;
-    for (const char *at = text; *at && i < n_boxes; at = g_utf8_next_char(at), i++) {
+    for (const char *at = text; *at && i < n_boxes; at += g_utf8_skip[*(const guchar *)at], i++) {
         const gunichar c = g_utf8_get_char(at);
         if (g_unichar_isspace(c)) {
             if (w.n > 0 && !page_add_word(p, &w)) fail_memory();
@@ -223,6 +223,8 @@ int main(int argc, char **argv) {
 
     cli_helper_start(argc, argv, "loam-pdf", "text of a PDF file in reading order");
     cli_helper_input(&bytes, &n);
+    /* titles are UTF-16: the C library loads that converter from a file, which must be before the lock */
+    (void)g_iconv_open("UTF-8", "UTF-16BE");
     cli_helper_lock(1);
 
     PopplerDocument *doc = open_document(bytes, n);

@@ -203,6 +203,12 @@ static const int FATAL[] = {SCMP_SYS(execve),
                             SCMP_SYS(unshare),
                             SCMP_SYS(setns)};
 
+/* libseccomp's own macros leave a field out, which clang reports. */
+static struct scmp_arg_cmp argument(unsigned i, enum scmp_compare op, scmp_datum_t a,
+                                    scmp_datum_t b) {
+    return (struct scmp_arg_cmp){.arg = i, .op = op, .datum_a = a, .datum_b = b};
+}
+
 static int add_rules(scmp_filter_ctx f, int read_data) {
     int bad = 0;
     /* calls that this machine does not have are refused by libseccomp: no harm */
@@ -210,21 +216,22 @@ static int add_rules(scmp_filter_ctx f, int read_data) {
         (void)seccomp_rule_add(f, SCMP_ACT_ALLOW, ALLOWED[i], 0);
     for (size_t i = 0; i < sizeof FATAL / sizeof *FATAL; i++)
         (void)seccomp_rule_add(f, SCMP_ACT_KILL_PROCESS, FATAL[i], 0);
-    const struct scmp_arg_cmp no_exec = SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0);
+    const struct scmp_arg_cmp no_exec = argument(2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0);
     bad |= seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1, no_exec);
     bad |= seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1, no_exec);
     /* abort() and assert() end with a signal to ourselves */
     bad |= seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
-                            SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid()));
+                            argument(0, SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0));
     /* reading limits, not setting them */
-    bad |= seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 1, SCMP_A2(SCMP_CMP_EQ, 0));
+    bad |=
+        seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(prlimit64), 1, argument(2, SCMP_CMP_EQ, 0, 0));
     if (read_data) {
         const scmp_datum_t writing = O_WRONLY | O_RDWR | O_CREAT | O_TRUNC | O_APPEND;
         bad |= seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(openat), 1,
-                                SCMP_A2(SCMP_CMP_MASKED_EQ, writing, 0));
+                                argument(2, SCMP_CMP_MASKED_EQ, writing, 0));
         (void)seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(getdents64), 0);
         (void)seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1,
-                               SCMP_A1(SCMP_CMP_EQ, F_GETFL));
+                               argument(1, SCMP_CMP_EQ, F_GETFL, 0));
     }
     return bad == 0;
 }
