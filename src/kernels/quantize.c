@@ -176,15 +176,17 @@ static uint8_t encode_e4m3(float x) {
     return (uint8_t)(sign | (code > 0x7e ? 0x7e : code));
 }
 
+/* The nearest code, ties to the lower one; +0 (code 0) also stands for -0.  Codes of
+ * the other sign are never nearer than 0. */
 static uint8_t encode_e2m1(float x, loam_float t) {
+    const int sign = x < 0.0f ? 8 : 0;
     uint8_t best = 0;
-    float least = INFINITY;
-    for (int v = 0; v < 16; v++) {
-        const float value = v & 8 ? -e2m1[v & 7] : e2m1[v & 7];
-        const float d = fabsf(round_to(x - value, t));
+    float least = fabsf(x);
+    for (int v = 1; v < 8; v++) {
+        const float d = fabsf(round_to(x - (sign ? -e2m1[v] : e2m1[v]), t));
         if (d < least) {
             least = d;
-            best = (uint8_t)v;
+            best = (uint8_t)(v | sign);
         }
     }
     return best;
