@@ -85,7 +85,26 @@ void loam_tmpl_enter(tmpl_ctx *c) {
     if (++c->depth > TMPL_MAX_DEPTH) loam_tmpl_fail(c, LOAM_ERR_LIMIT, "nested too deeply");
 }
 
+/* Run a piece of the engine; 0 when it failed, and c->status says how.  The context lives in the
+ * caller, so that what is changed in it survives the jump. */
+typedef void engine_part(tmpl_ctx *c, void *arg);
+static int run_guarded(tmpl_ctx *c, engine_part *part, void *arg) {
+    if (setjmp(c->jump)) return 0;
+    part(c, arg);
+    return 1;
+}
+
 /* ---- opening ---- */
+
+typedef struct parse_job {
+    tmpl_str source;
+    tmpl_node *tree;
+} parse_job;
+
+static void run_parse(tmpl_ctx *c, void *arg) {
+    parse_job *j = arg;
+    j->tree = loam_tmpl_parse(c, j->source);
+}
 
 loam_status loam_template_new(loam_template **out, const char *source, size_t n, const char *name,
                               loam_err *err) {
@@ -106,12 +125,13 @@ loam_status loam_template_new(loam_template **out, const char *source, size_t n,
         loam_template_free(t);
         return loam_fail(err, LOAM_ERR_MEMORY, "%s: out of memory", name);
     }
-    if (setjmp(c.jump)) {
+    parse_job job = {.source = {source, n}};
+    if (!run_guarded(&c, run_parse, &job)) {
         free_chunks(c.chunks);
         loam_template_free(t);
         return c.status;
     }
-    t->tree = loam_tmpl_parse(&c, (tmpl_str){source, n});
+    t->tree = job.tree;
     t->chunks = c.chunks;
     *out = t;
     return LOAM_OK;
@@ -301,13 +321,21 @@ static void prepare_chat(tmpl_ctx *c, tmpl_dict *vars) {
         loam_tmpl_dict_set(c, vars, loam_tmpl_strz("documents"), loam_tmpl_none());
 }
 
-static void render(tmpl_ctx *c, const loam_template *t, const loam_json_value *vars,
-                   unsigned flags) {
+typedef struct render_job {
+    const loam_template *t;
+    const loam_json_value *vars;
+    unsigned flags;
+} render_job;
+
+static void run_render(tmpl_ctx *c, void *arg) {
+    const render_job *j = arg;
+    const loam_template *t = j->t;
+    const unsigned flags = j->flags;
     tmpl_dict *all = loam_tmpl_dict_new(c, 16);
     c->name = "conversation"; /* what is wrong at first is not the template */
     c->line = 0;
     if (flags & LOAM_TEMPLATE_CHAT) define_special_tokens(c, t, all);
-    const tmpl_value given = loam_tmpl_from_json(c, vars);
+    const tmpl_value given = loam_tmpl_from_json(c, j->vars);
     if (given.type != TMPL_DICT)
         loam_tmpl_fail(c, LOAM_ERR_FORMAT, "the variables are an object, not %s",
                        loam_tmpl_type_name(given));
@@ -332,11 +360,10 @@ loam_status loam_template_render(const loam_template *t, const loam_json_value *
     const size_t before = out->n;
     c.out = &sink;
     c.utc = (flags & LOAM_TEMPLATE_UTC) != 0;
-    if (setjmp(c.jump)) {
+    render_job job = {t, vars, flags};
+    if (!run_guarded(&c, run_render, &job)) {
         out->n = before;
         if (out->data) out->data[before] = 0;
-    } else {
-        render(&c, t, vars, flags);
     }
     free_chunks(c.chunks);
     if (!c.status && out->failed)
