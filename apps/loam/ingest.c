@@ -276,7 +276,7 @@ static loam_status read_document(void *ctx, loam_sample *sample, loam_err *err) 
     loam_status st = loam_content_read(&sample->data, r->hash, file->absolute, err);
     if (st) return st;
     if (j->old_usable) {
-        const size_t old = find_old(j, file->absolute);
+        const size_t old = find_old(j, file->key);
         if (old != NOT_GIVEN && strcmp(loam_index_document_at(j->old, old)->hash, r->hash) == 0)
             r->old = old;
     }
@@ -364,7 +364,7 @@ static void keep_old(job *j, size_t i_old, const ingest_file *file) {
                    j->dim * sizeof(float));
     }
     j->n_embedded = j->n_chunks;
-    add_document(j, file ? file->absolute : d->path, d->hash, d->n_chunks);
+    add_document(j, file ? file->key : d->path, d->hash, d->n_chunks);
 }
 
 static void add_new(job *j, reading *r, const ingest_file *file) {
@@ -386,7 +386,7 @@ static void add_new(job *j, reading *r, const ingest_file *file) {
                           .end = p->end};
     }
     j->n_new_chunks += r->pieces.n;
-    add_document(j, file->absolute, r->hash, r->pieces.n);
+    add_document(j, file->key, r->hash, r->pieces.n);
     embed_pending(j, 0);
 }
 

@@ -7,8 +7,9 @@
 #include <loam/rag.h>
 
 typedef struct ingest_file {
-    char *path;     /* as shown and cited: under the name the user gave */
-    char *absolute; /* links resolved: what the index knows it by */
+    char *path;     /* as shown and cited: under the name the user gave; UTF-8, one line */
+    char *absolute; /* links resolved: where it is read */
+    char *key;      /* the same as UTF-8: what the index knows it by */
     uint64_t size;
 } ingest_file;
 

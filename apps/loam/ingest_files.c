@@ -93,6 +93,22 @@ static int skip_path(void *ctx, const char *path, int is_folder) {
     return !wanted;
 }
 
+/* File names are bytes; an index holds text.  What is no UTF-8 becomes U+FFFD. */
+static char *as_text(const char *path) {
+    loam_buf clean = {0};
+    if (loam_text_decode(path, strlen(path), "utf-8", &clean, NULL)) ingest_no_memory();
+    if (!clean.data) loam_buf_puts(&clean, "");
+    if (clean.failed) ingest_no_memory();
+    return clean.data;
+}
+
+static char *as_line(const char *path) {
+    char *text = as_text(path);
+    for (char *c = text; *c; c++)
+        if ((unsigned char)*c < 0x20) *c = ' ';
+    return text;
+}
+
 static void add_file(ingest_files *files, const char *path) {
     struct stat st;
     char *absolute = realpath(path, NULL);
@@ -102,7 +118,8 @@ static void add_file(ingest_files *files, const char *path) {
         return;
     }
     files->items = ingest_grow(files->items, &files->cap, files->n + 1, sizeof *files->items);
-    files->items[files->n++] = (ingest_file){copy(path), absolute, (uint64_t)st.st_size};
+    files->items[files->n++] =
+        (ingest_file){as_line(path), absolute, as_text(absolute), (uint64_t)st.st_size};
 }
 
 static void add_folder(ingest_files *files, const char *path, const cli_strings *include,
@@ -152,10 +169,12 @@ static void drop_twins(ingest_files *files) {
     free(sorted);
     size_t to = 0;
     for (size_t i = 0; i < files->n; i++) {
-        if (files->items[i].path)
+        if (files->items[i].path) {
             files->items[to++] = files->items[i];
-        else
+        } else {
             free(files->items[i].absolute);
+            free(files->items[i].key);
+        }
     }
     files->n = to;
 }
@@ -174,7 +193,8 @@ void ingest_find(ingest_files *files, const cli_strings *paths, const cli_string
         }
         files->roots =
             ingest_grow(files->roots, &files->cap_roots, files->n_roots + 1, sizeof *files->roots);
-        files->roots[files->n_roots++] = absolute;
+        files->roots[files->n_roots++] = as_text(absolute);
+        free(absolute);
         if (S_ISDIR(st.st_mode))
             add_folder(files, path, include, exclude);
         else
@@ -199,6 +219,7 @@ void ingest_files_deinit(ingest_files *files) {
     for (size_t i = 0; i < files->n; i++) {
         free(files->items[i].path);
         free(files->items[i].absolute);
+        free(files->items[i].key);
     }
     for (size_t i = 0; i < files->n_roots; i++) free(files->roots[i]);
     for (size_t i = 0; i < files->n_failures; i++) {
