@@ -52,6 +52,8 @@ BINS     := $(foreach p,$(PROGRAMS),$(BIN)/$(subst _,-,$p))
 TESTS    := $(patsubst tests/%.c,$(O)/tests/%,$(sort $(wildcard tests/test_*.c)))
 FUZZ     := $(patsubst tests/fuzz/%.c,$(O)/fuzz/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 
+BENCH    := $(patsubst bench/%.c,$(O)/bench/%,$(sort $(wildcard bench/*.c)))
+
 # Heavy libraries, each linked by the one program that needs it.
 pkg = $(shell pkg-config --$1 $2 2>/dev/null)
 LIBS_rag_cli   := -ledit
@@ -61,7 +63,7 @@ LIBS_loam_html := -lgumbo -lseccomp
 LIBS_fuzz_html := -lgumbo
 LIBS_loam_pull := -lcurl -lcrypto
 
-.PHONY: all lib test test-models check demo install clean deps format
+.PHONY: all lib bench test test-models check demo install clean deps format
 all: $(BINS)
 lib: $(LIB)
 
@@ -91,10 +93,15 @@ $(O)/fuzz/%: $(O)/tests/fuzz/%.o $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $< $(LIB) $(LIBS) $(LIBS_$*)
 
+$(O)/bench/%: $(O)/bench/%.o $(O)/libcli.a $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -o $@ $< $(O)/libcli.a $(LIB) $(LIBS)
+
 deps:
 	@tools/install-deps.sh
 tests: $(TESTS)
 fuzzers: $(FUZZ)
+bench: $(BENCH)
 test: deps
 	@$(MAKE) --no-print-directory all tests
 	@tools/run-tests.sh $(O) $(BIN)
