@@ -132,7 +132,7 @@ int loam_cmd_tokenize(int argc, char **argv) {
         (a.decode ? decode_line : encode_line)(tok, &a, loam_json_root(doc), i, &ids, &out);
         loam_buf_putc(&out, '\n');
         if (out.failed) cli_fail(CLI_EXIT_RESOURCES, "line %zu: out of memory", i);
-        fwrite(out.data, 1, out.n, stdout);
+        if (fwrite(out.data, 1, out.n, stdout) != out.n) break; /* reported at the end */
         loam_json_free(doc);
         if (cli_cancel.requested) exit(CLI_EXIT_SIGINT);
     }
@@ -140,5 +140,5 @@ int loam_cmd_tokenize(int argc, char **argv) {
     loam_buf_deinit(&line);
     loam_buf_deinit(&out);
     loam_tokenizer_close(tok);
-    return cli_finish(CLI_EXIT_OK);
+    return CLI_EXIT_OK;
 }

@@ -470,7 +470,8 @@ static loam_status spm_specials(loam_tokenizer *t, const spm *m, const loam_json
 }
 
 static loam_status read_spm(loam_tokenizer *t, spm *m, const loam_map *map, loam_err *err) {
-    wire w = {map->base, map->base + map->size};
+    wire w = {0};
+    if (map->size) w = (wire){map->base, map->base + map->size};
     wire_field f;
     int rc;
     loam_status st = LOAM_OK;
