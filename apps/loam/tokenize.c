@@ -5,6 +5,7 @@
  * add_special_tokens=False, or skip_special_tokens=True with --decode. */
 #include "cli/cli.h"
 #include "loam/commands.h"
+#include <errno.h>
 #include <loam/json.h>
 #include <loam/text.h>
 #include <stdlib.h>
@@ -132,7 +133,9 @@ int loam_cmd_tokenize(int argc, char **argv) {
         (a.decode ? decode_line : encode_line)(tok, &a, loam_json_root(doc), i, &ids, &out);
         loam_buf_putc(&out, '\n');
         if (out.failed) cli_fail(CLI_EXIT_RESOURCES, "line %zu: out of memory", i);
-        if (fwrite(out.data, 1, out.n, stdout) != out.n) break; /* reported at the end */
+        if (fwrite(out.data, 1, out.n, stdout) != out.n)
+            cli_fail(errno == ENOSPC || errno == EDQUOT ? CLI_EXIT_RESOURCES : CLI_EXIT_RUNTIME,
+                     "cannot write the output: %s", strerror(errno));
         loam_json_free(doc);
         if (cli_cancel.requested) exit(CLI_EXIT_SIGINT);
     }
