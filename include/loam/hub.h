@@ -83,8 +83,8 @@ LOAM_API loam_status loam_hub_blob_path(char **out, const char *repo, const char
 /* The partial file of a blob, this process's own: ETAG.loam-PID-HOST.incomplete beside the
  * blob.  What a dead process left of the same blob is taken over, bytes and all; files of
  * other programs are not touched.  The caller closes *fd and frees *path. */
-LOAM_API loam_status loam_hub_open_partial(int *fd, char **path, const char *repo,
-                                           const char *etag, loam_err *err);
+LOAM_API loam_status loam_hub_open_partial(int *fd, char **path, const char *repo, const char *etag,
+                                           loam_err *err);
 /* 1 when the snapshot's file is there in its full size. */
 LOAM_API int loam_hub_has_file(const char *repo, const char *commit, const char *path,
                                uint64_t size);
