@@ -214,8 +214,7 @@ static void test_limits(void) {
         "{{ '%1000000000d' % 1 }}",
         "{{ '{:1000000000}'.format(1) }}",
         "{{ range(1000000000000000000000) | list }}",
-        "{% set n = namespace(l=[]) %}{% for i in range(9999) %}{% set n.l=[n.l] "
-        "%}{%endfor%}{{n.l}}",
+        "{% set n=namespace(l=[])%}{% for i in range(9999)%}{% set n.l=[n.l]%}{%endfor%}{{n.l}}",
         "{{ ['x' * 50000000] | join(attribute=none) | list | length }}"};
     for (size_t i = 0; i < sizeof HUNGRY / sizeof *HUNGRY; i++) {
         loam_buf out = {0};
