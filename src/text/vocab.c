@@ -160,6 +160,7 @@ loam_status loam_vocab_put(loam_vocab *v, const char *s, size_t n, int64_t id, u
     v->span[id] = (loam_span){(uint32_t)v->pool.n, (uint32_t)n};
     v->flags[id] |= (unsigned char)flags;
     loam_buf_append(&v->pool, s, n);
+    loam_buf_putc(&v->pool, 0); /* texts are handed out as C strings too */
     return v->pool.failed ? loam_fail(err, LOAM_ERR_MEMORY, "%s: vocabulary", name) : LOAM_OK;
 }
 
