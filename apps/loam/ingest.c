@@ -114,6 +114,8 @@ typedef struct job {
     float *vectors; /* [n_chunks, dim] */
     size_t n_chunks, cap_chunks, cap_vectors, dim;
     size_t n_embedded; /* chunks before this one have their vector */
+    size_t *same_text; /* hash table of chunks by text: number + 1, 0 is free */
+    size_t n_same, cap_same;
     loam_index_document *documents;
     size_t n_documents, cap_documents;
     kept_text *texts;
@@ -313,6 +315,70 @@ static void check_vectors(const job *j, size_t from, size_t to) {
     }
 }
 
+static uint64_t hash_text(loam_text t) {
+    uint64_t h = 0xcbf29ce484222325ULL; /* FNV-1a */
+    for (size_t i = 0; i < t.n; i++) h = (h ^ (unsigned char)t.data[i]) * 0x100000001b3ULL;
+    return h ^ h >> 29;
+}
+
+static int is_same_text(loam_text a, loam_text b) {
+    return a.n == b.n && memcmp(a.data, b.data, a.n) == 0;
+}
+
+/* Place of the chunk's text in the table: free, or that of an earlier chunk with this text. */
+static size_t *find_same(const job *j, size_t i) {
+    size_t at = (size_t)hash_text(j->chunks[i].text) & (j->cap_same - 1);
+    while (j->same_text[at] &&
+           !is_same_text(j->chunks[j->same_text[at] - 1].text, j->chunks[i].text))
+        at = (at + 1) & (j->cap_same - 1);
+    return &j->same_text[at];
+}
+
+/* Number of the first chunk with the same text as chunk i: i itself when it is new. */
+static size_t first_of_text(job *j, size_t i) {
+    if (2 * (j->n_same + 1) > j->cap_same) {
+        size_t *old = j->same_text, n_old = j->cap_same;
+        j->cap_same = n_old ? 2 * n_old : 1024;
+        j->same_text = calloc(j->cap_same, sizeof *j->same_text);
+        if (!j->same_text) ingest_no_memory();
+        for (size_t k = 0; k < n_old; k++)
+            if (old[k]) *find_same(j, old[k] - 1) = old[k];
+        free(old);
+    }
+    size_t *slot = find_same(j, i);
+    if (*slot) return *slot - 1;
+    *slot = i + 1;
+    j->n_same++;
+    return i;
+}
+
+/* Vectors of chunks from .. from + n - 1.  A text that came before (page heads, licences) has its vector. */
+static loam_status embed_batch(job *j, size_t from, size_t n, loam_err *err) {
+    loam_text *texts = calloc(n, sizeof *texts);
+    size_t *first = calloc(n, sizeof *first);
+    float *out = calloc(n * j->dim, sizeof *out);
+    size_t n_new = 0;
+    if (!texts || !first || !out) ingest_no_memory();
+    for (size_t i = 0; i < n; i++) {
+        first[i] = first_of_text(j, from + i);
+        if (first[i] == from + i) texts[n_new++] = j->chunks[from + i].text;
+    }
+    loam_status st = LOAM_OK;
+    if (n_new > 0)
+        st = loam_embedder_encode(j->embedder, texts, n_new, LOAM_EMBED_DOCUMENT, out, &cli_cancel,
+                                  err);
+    n_new = 0;
+    for (size_t i = 0; i < n && !st; i++) {
+        const float *v =
+            first[i] == from + i ? out + n_new++ * j->dim : j->vectors + first[i] * j->dim;
+        memcpy(j->vectors + (from + i) * j->dim, v, j->dim * sizeof *v);
+    }
+    free(texts);
+    free(first);
+    free(out);
+    return st;
+}
+
 /* Give vectors to the chunks that have none yet, `batch` at a time; `all`: also to the last few. */
 static void embed_pending(job *j, int all) {
     if (!j->embedder || j->a.dry_run) {
@@ -321,14 +387,8 @@ static void embed_pending(job *j, int all) {
     }
     while (j->n_chunks - j->n_embedded >= j->a.batch || (all && j->n_chunks > j->n_embedded)) {
         const size_t left = j->n_chunks - j->n_embedded, n = left < j->a.batch ? left : j->a.batch;
-        loam_text *texts = calloc(n, sizeof *texts);
         loam_err err = {0};
-        if (!texts) ingest_no_memory();
-        for (size_t i = 0; i < n; i++) texts[i] = j->chunks[j->n_embedded + i].text;
-        float *out = j->vectors + j->n_embedded * j->dim;
-        loam_status st = loam_embedder_encode(j->embedder, texts, n, LOAM_EMBED_DOCUMENT, out,
-                                              &cli_cancel, &err);
-        free(texts);
+        loam_status st = embed_batch(j, j->n_embedded, n, &err);
         stop_if_cancelled(j);
         if (st) {
             cli_progress_end(j->progress);
@@ -457,10 +517,6 @@ static void keep_elsewhere(job *j) {
         keep_old(j, i, NULL);
         j->n_elsewhere++;
     }
-}
-
-static int is_same_text(loam_text a, loam_text b) {
-    return a.n == b.n && memcmp(a.data, b.data, a.n) == 0;
 }
 
 /* Is the index already what would be written? */
@@ -597,6 +653,7 @@ static void close_job(job *j) {
     free(j->texts);
     free(j->chunks);
     free(j->vectors);
+    free(j->same_text);
     free(j->documents);
     free(j->old_first);
     free(j->old_by_path);

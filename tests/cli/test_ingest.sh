@@ -85,8 +85,13 @@ check "text" "$("$loam" ingest docs/new.txt --show-text | tail -n 2)" "New docum
 check "odd names" "$(printf 'x y' >'docs/a
 b#.txt'; ingest docs --vdb-path odd.npz --include '*#.txt' --json >out; count documents)" 1
 
+# a text that comes again is embedded once; both chunks have the vector
+for i in 1 2 3; do echo 'The same line.' >"docs/same$i.txt"; done
+ingest docs --vdb-path same.npz --include 'same*' --json >out
+check "same text" "$(count documents) $("$loam" search --vdb-path same.npz --embed-model "$model" --json x 2>/dev/null | grep -o '"score": [-0-9.e]*' | sort -u | wc -l)" "3 1"
+
 # interrupted: nothing is written, no reader is left
-head -c 3000000 /dev/zero | tr '\0' 'a' | sed 's/aaaaaaa/word. /g' >docs/long.txt
+seq 1 400000 | sed 's/$/ is the number of this sentence./' >docs/long.txt
 ingest docs/long.txt --vdb-path cut.npz --precision exact &
 pid=$!
 sleep 1
