@@ -61,8 +61,9 @@ LOAM_API loam_status loam_tokenizer_decode(const loam_tokenizer *tok, const int3
 
 LOAM_API size_t loam_tokenizer_size(const loam_tokenizer *tok); /* highest id + 1 */
 LOAM_API int32_t loam_tokenizer_id(const loam_tokenizer *tok, const char *token); /* -1: none */
-LOAM_API const char *loam_tokenizer_token(const loam_tokenizer *tok, int32_t id,
-                                          size_t *n); /* as in the file, NUL-terminated; NULL: none */
+LOAM_API const char *
+loam_tokenizer_token(const loam_tokenizer *tok, int32_t id,
+                     size_t *n); /* as in the file, NUL-terminated; NULL: none */
 LOAM_API int loam_tokenizer_is_special(const loam_tokenizer *tok, int32_t id);
 LOAM_API const char *
 loam_tokenizer_bos(const loam_tokenizer *tok); /* token text of tokenizer_config, or NULL */

@@ -328,8 +328,8 @@ static int push_symbol(loam_encoding *e, size_t *n, int32_t id) {
 static int push_fallback(loam_encoding *e, size_t *n, const char *c, size_t n_c, int first,
                          int last, int *ok) {
     const loam_bpe *b = &e->tok->bpe;
-    const loam_str part[3] = {
-        first ? (loam_str){0} : b->prefix, {NULL, 0}, last ? b->suffix : (loam_str){0}};
+    const loam_str none = {0};
+    const loam_str part[3] = {first ? none : b->prefix, none, last ? b->suffix : none};
     for (int pass = 0; pass < 2; pass++) {
         for (int p = 0; p < 3; p++) {
             const char *s = p == 1 ? c : part[p].s;
