@@ -8,6 +8,8 @@
 #include "ops/split.h"
 #include <math.h>
 
+/* NOLINTBEGIN(readability-function-size, readability-non-const-parameter): ops.h's signatures */
+
 typedef struct attention_job {
     loam_attention a; /* what all items share */
     size_t m, n_heads, n_kv_heads, head_dim;
@@ -140,6 +142,7 @@ static void segment_range(void *ctx, size_t begin, size_t end, unsigned worker) 
 static void attend_split(loam_compute *c, attention_job *j, size_t n_keys) {
     const size_t rows = j->m * j->n_heads, hd = j->head_dim, row_floats = hd + 2;
     const size_t items = j->n_kv_heads * j->n_parts * j->n_tiles;
+    LOAM_ASSERT(rows * row_floats > 0);
     /* the first row of states is the running one */
     const size_t room = LOAM_PARTIAL_BYTES / sizeof(float) / (rows * row_floats) - 1;
     float *running = c->scratch;
@@ -303,3 +306,5 @@ void loam_kv_store(loam_compute *c, const loam_kv *kv, const float *k, const flo
     store_job j = {kv, k, v, m, pos};
     loam_split(c->pool, m, 8, m * kv->n_kv_heads * kv->head_dim * 2, store_range, &j);
 }
+
+/* NOLINTEND(readability-function-size, readability-non-const-parameter) */

@@ -11,6 +11,8 @@
 #include "ops/split.h"
 #include <math.h>
 
+/* NOLINTBEGIN(readability-function-size, readability-non-const-parameter): ops.h's signatures */
+
 enum { MAX_WEIGHTS = 8, ROW_UNIT = 16, MAX_WORKERS = 256 };
 
 typedef struct linear_job {
@@ -218,7 +220,8 @@ void loam_linear_argmax(loam_compute *c, const loam_weight *w, const float *x, i
 
     loam_kernels_ready();
     const size_t workers = c->pool ? loam_pool_size(c->pool) : 1;
-    LOAM_ASSERT(w->rows > 0 && w->rows <= INT32_MAX && workers <= MAX_WORKERS);
+    LOAM_ASSERT(w->rows > 0 && w->rows <= INT32_MAX);
+    LOAM_ASSERT(workers >= 1 && workers <= MAX_WORKERS);
     for (size_t i = 0; i < workers; i++)
         best[i] = (struct best){.value = -INFINITY, .id = SIZE_MAX};
     linear_job j = {.best = best, .m = 1, .x = x};
@@ -260,3 +263,5 @@ void loam_gate(loam_compute *c, loam_activation act, const float *gate, const fl
     gate_job j = {act_of(act), gate, up, n, stride, y};
     loam_split(c->pool, m, 1, m * n * 8, gate_range, &j);
 }
+
+/* NOLINTEND(readability-function-size, readability-non-const-parameter) */

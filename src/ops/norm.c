@@ -1,6 +1,8 @@
 /* norm.c - row-wise operations: norms, rotary embedding, additions, index scans. */
 #include "ops/split.h"
 
+/* NOLINTBEGIN(readability-function-size, readability-non-const-parameter): ops.h's signatures */
+
 typedef struct norm_job {
     const float *x, *weight, *bias;
     float eps;
@@ -97,3 +99,5 @@ void loam_dot_rows(loam_pool *pool, const float *rows, size_t n, size_t dim, con
     scan_job j = {rows, x, dim, scores};
     loam_split(pool, n, 64, n * dim, scan_range, &j);
 }
+
+/* NOLINTEND(readability-function-size, readability-non-const-parameter) */
