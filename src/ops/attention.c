@@ -142,7 +142,7 @@ static void segment_range(void *ctx, size_t begin, size_t end, unsigned worker) 
 static void attend_split(loam_compute *c, attention_job *j, size_t n_keys) {
     const size_t rows = j->m * j->n_heads, hd = j->head_dim, row_floats = hd + 2;
     const size_t items = j->n_kv_heads * j->n_parts * j->n_tiles;
-    LOAM_ASSERT(rows * row_floats > 0);
+    LOAM_ASSERT(rows > 0 && rows * row_floats > 0);
     /* the first row of states is the running one */
     const size_t room = LOAM_PARTIAL_BYTES / sizeof(float) / (rows * row_floats) - 1;
     float *running = c->scratch;
@@ -160,10 +160,11 @@ static void attend_split(loam_compute *c, attention_job *j, size_t n_keys) {
         j->seg0 = seg;
         j->n_segments = min_size(room, end - seg);
         loam_split(c->pool, items * j->n_segments, 1, LOAM_SMALL_WORK, segment_range, j);
-        for (size_t i = 0; i < j->n_segments * rows; i++) {
-            const float *from = j->partial + i * row_floats;
-            float *to = running + i % rows * row_floats;
-            loam_k.attention_merge(&to[0], &to[1], to + 2, from[0], from[1], from + 2, hd);
+        const float *from = j->partial;
+        for (size_t i = 0; i < j->n_segments; i++) {
+            float *to = running;
+            for (size_t r = 0; r < rows; r++, to += row_floats, from += row_floats)
+                loam_k.attention_merge(&to[0], &to[1], to + 2, from[0], from[1], from + 2, hd);
         }
     }
     for (size_t r = 0; r < rows; r++)

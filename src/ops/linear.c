@@ -222,8 +222,8 @@ void loam_linear_argmax(loam_compute *c, const loam_weight *w, const float *x, i
     const size_t workers = c->pool ? loam_pool_size(c->pool) : 1;
     LOAM_ASSERT(w->rows > 0 && w->rows <= INT32_MAX);
     LOAM_ASSERT(workers >= 1 && workers <= MAX_WORKERS);
-    for (size_t i = 0; i < workers; i++)
-        best[i] = (struct best){.value = -INFINITY, .id = SIZE_MAX};
+    best[0] = (struct best){.value = -INFINITY, .id = SIZE_MAX};
+    for (size_t i = 1; i < workers; i++) best[i] = best[0];
     linear_job j = {.best = best, .m = 1, .x = x};
     set_weight(c, &j, w);
     run(c, &j, padded(w->rows), argmax_range);
