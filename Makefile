@@ -4,6 +4,7 @@ CC      ?= cc
 CONFIG  ?= release
 PREFIX  ?= /usr/local
 DESTDIR ?=
+JOBS    ?= $(shell nproc 2>/dev/null || echo 2)
 
 O   := build/$(CONFIG)
 BIN := $(if $(filter release,$(CONFIG)),build/bin,$(O)/bin)
@@ -31,6 +32,9 @@ CFLAGS  ?=
 ALL_CFLAGS := $(BASE_FLAGS) $(OPT) $(WARN_CONFIG) $(CFLAGS)
 ALL_LDFLAGS := -pie -pthread -Wl,-z,relro,-z,now -Wl,--as-needed $(filter -fsanitize%,$(subst fuzzer-no-link$(comma),,$(OPT))) $(LDFLAGS)
 comma := ,
+# V=1 shows the commands
+Q   := $(if $(V),,@)
+say = $(if $(V),@:,@printf '  %-3s %s\n' $1 $2)
 LIBS := -lpcre2-8 -lutf8proc -lz -lm
 
 # Instruction sets: only the file of that name gets the flags (src/kernels/dispatch.c picks at start).
@@ -69,33 +73,39 @@ lib: $(LIB)
 
 $(O)/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(if $(filter src/kernels/%,$<),$(ISA_$(call isa_of,$<))) $(CFLAGS_$(subst -,_,$(basename $(notdir $<)))) -c $< -o $@
+	$(call say,CC,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(if $(filter src/kernels/%,$<),$(ISA_$(call isa_of,$<))) $(CFLAGS_$(subst -,_,$(basename $(notdir $<)))) -c $< -o $@
 
 $(LIB): $(LIB_OBJ)
 	@rm -f $@
-	ar rcs $@ $^
+	$(Q)ar rcs $@ $^
 
 $(O)/libcli.a: $(CLI_OBJ)
 	@mkdir -p $(@D)
 	@rm -f $@
-	ar rcs $@ $^
+	$(Q)ar rcs $@ $^
 
+.SECONDARY: # keep object files
 .SECONDEXPANSION:
 $(BIN)/%: $(O)/apps/$$(subst -,_,%).o $$(call parts_of,%) $(O)/libcli.a $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(O)/libcli.a $(LIB) $(LIBS) $(LIBS_$(subst -,_,$*))
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(O)/libcli.a $(LIB) $(LIBS) $(LIBS_$(subst -,_,$*))
 
 $(O)/tests/%: $(O)/tests/%.o $(O)/libcli.a $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -o $@ $< $(O)/libcli.a $(LIB) $(LIBS)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $< $(O)/libcli.a $(LIB) $(LIBS)
 
 $(O)/fuzz/%: $(O)/tests/fuzz/%.o $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $< $(LIB) $(LIBS) $(LIBS_$*)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -fsanitize=fuzzer -o $@ $< $(LIB) $(LIBS) $(LIBS_$*)
 
 $(O)/bench/%: $(O)/bench/%.o $(O)/libcli.a $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -o $@ $< $(O)/libcli.a $(LIB) $(LIBS)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $< $(O)/libcli.a $(LIB) $(LIBS)
 
 deps:
 	@tools/install-deps.sh
@@ -103,15 +113,15 @@ tests: $(TESTS)
 fuzzers: $(FUZZ)
 bench: $(BENCH)
 test: deps
-	@$(MAKE) --no-print-directory all tests
+	@$(MAKE) --no-print-directory -j$(JOBS) all tests
 	@tools/run-tests.sh $(O) $(BIN)
 test-models: deps
-	@$(MAKE) --no-print-directory all tests
+	@$(MAKE) --no-print-directory -j$(JOBS) all tests
 	@tools/run-model-tests.sh $(O) $(BIN)
 check: deps
 	@tools/check.sh
 demo: deps
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory -j$(JOBS) all
 	@tools/demo.sh $(BIN)
 format:
 	clang-format -i $$(git ls-files '*.c' '*.h')

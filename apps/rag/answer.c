@@ -7,9 +7,14 @@
 #include <string.h>
 #include <time.h>
 
-static const char INSTRUCTIONS[] = "Use the context to answer the question. Cite the number of the "
-                                   "passage you used, like [1]. If the answer is not "
-                                   "in the context, say that you do not know.";
+/* Wordings were tried on questions inside and outside the documents: this one keeps a 1.5B
+ * model to full sentences; the second keeps it from answering what no passage speaks of. */
+static const char INSTRUCTIONS[] =
+    "Use the context to answer the question in full sentences. Cite the number of the passage you "
+    "used, like [1]. If the answer is not in the context, say that you do not know.";
+static const char UNRELATED[] =
+    "The context was found by a search, but it may have nothing to do with the question. If the "
+    "context does not hold the answer, say only: I do not know.";
 
 enum { LINE_HYPHENS = 60, DEFAULT_CTX = 4096 };
 
@@ -35,7 +40,7 @@ static int on_step(void *ctx, const loam_step *step) {
 }
 
 static void put_prompt(loam_buf *b, loam_text question, const rag_contexts *c) {
-    loam_buf_printf(b, "%s\n\nContext:\n", INSTRUCTIONS);
+    loam_buf_printf(b, "%s\n\nContext:\n", rag_related(c) ? INSTRUCTIONS : UNRELATED);
     for (size_t i = 0; i < c->n; i++) {
         loam_buf_printf(b, "[%zu] ", i + 1);
         loam_buf_append(b, c->items[i].chunk.text.data, c->items[i].chunk.text.n);
@@ -154,7 +159,7 @@ static void print_json(loam_text question, const rag_contexts *c, const stream *
     loam_json_put_string(&b, question.data, question.n);
     loam_buf_puts(&b, ",\"answer\":");
     loam_json_put_string(&b, s->text.data ? s->text.data : "", s->text.n);
-    loam_buf_puts(&b, ",\"contexts\":[");
+    loam_buf_printf(&b, ",\"related\":%s,\"contexts\":[", rag_related(c) ? "true" : "false");
     for (size_t i = 0; i < c->n; i++) {
         if (i) loam_buf_putc(&b, ',');
         rag_put_context_json(&b, &c->items[i], i + 1);
@@ -217,6 +222,9 @@ int rag_answer(rag_app *app, loam_text question, rag_contexts *c) {
     loam_status st = fit_prompt(app, question, c, &ids, &err);
     if (!st && !app->args->json) {
         rag_print_contexts(c);
+        if (!rag_related(c))
+            printf("\n[!] No passage looks related to the question (best score %.2f).\n",
+                   (double)c->items[0].score);
         printf("\n💬 Answer:\n");
         fflush(stdout);
     }

@@ -68,6 +68,8 @@ void rag_unload(rag_app *app);
 
 /* retrieve.c */
 loam_status rag_retrieve(rag_app *app, loam_text question, rag_contexts *out, loam_err *err);
+/* 0 when the best cosine is so low that the documents hardly speak of the question. */
+int rag_related(const rag_contexts *c);
 void rag_print_contexts(const rag_contexts *c);
 /* "source, page 3, characters 120-640" */
 void rag_put_place(loam_buf *b, const loam_chunk *c);

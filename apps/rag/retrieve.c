@@ -54,6 +54,14 @@ loam_status rag_retrieve(rag_app *app, loam_text question, rag_contexts *out, lo
     return st;
 }
 
+/* Questions beside the documents score under 0.2 with MiniLM, those inside them over 0.35. */
+int rag_related(const rag_contexts *c) {
+    float best = -1.0f;
+    for (size_t i = 0; i < c->n; i++)
+        if (c->items[i].score > best) best = c->items[i].score;
+    return best >= 0.25f;
+}
+
 /* As Python's textwrap.shorten(text, 180, placeholder="..."): white space folded, cut at a word. */
 static void put_snippet(loam_buf *b, loam_text t) {
     const size_t start = b->n;

@@ -168,10 +168,9 @@ static loam_status encode_without_template(const loam_tokenizer *tok, const loam
         if (i) loam_buf_puts(&text, "\n\n");
         loam_buf_append(&text, m[i].content, m[i].n);
     }
-    loam_status st = text.failed
-                         ? loam_fail(err, LOAM_ERR_MEMORY, "chat prompt")
-                         : loam_tokenizer_encode(tok, text.data ? text.data : "", text.n,
-                                                 LOAM_ENCODE_SPECIAL, out, err);
+    loam_status st = text.failed ? loam_fail(err, LOAM_ERR_MEMORY, "chat prompt")
+                                 : loam_tokenizer_encode(tok, text.data ? text.data : "", text.n,
+                                                         LOAM_ENCODE_SPECIAL, out, err);
     loam_buf_deinit(&text);
     return st;
 }
