@@ -244,8 +244,8 @@ static void test_pairs(void) {
 /* ---- other file types: small.model and the like hold the vocabulary of a tokenizer.json ---- */
 
 static void test_other_files(void) {
-    static const char *const FOLDERS[] = {"spm_bpe", "spm_unigram", "gpt2",
-                                          "bert",    "roberta",     "qwen2"};
+    static const char *const FOLDERS[] = {"spm_bpe", "spm_unigram", "gpt2", "bert",
+                                          "roberta", "qwen2",       "clip"};
     size_t n_rows = 0;
     for (size_t i = 0; i < sizeof FOLDERS / sizeof *FOLDERS; i++) {
         char folder[200], rows[200];

@@ -13,7 +13,7 @@
 static const cli_option OPTIONS[] = {
     {"json", 0, CLI_FLAG, offsetof(info_arguments, json), "", "one JSON object on stdout", 0, 0},
     {"arrays", 0, CLI_FLAG, offsetof(info_arguments, arrays), "",
-     "list a model folder's arrays too (files are always listed)", 0, 0},
+     "list a model folder's or an index's arrays too (files are always listed)", 0, 0},
     {"sha256", 0, CLI_FLAG, offsetof(info_arguments, sha256), "",
      "list arrays with the SHA-256 of their bytes (C order, little endian)", 0, 0},
     {0}};

@@ -15,6 +15,15 @@ static void put_string(loam_buf *b, const char *key, const char *s) {
         loam_buf_puts(b, "null");
 }
 
+/* The arrays that hold it, as of any archive. */
+static void put_members(loam_buf *b, const char *path, const info_arguments *a) {
+    loam_arrays *arrays;
+    loam_err err = {0};
+    if (loam_arrays_open(&arrays, path, &err)) cli_die(&err);
+    info_put_arrays(b, arrays, a);
+    loam_arrays_close(arrays);
+}
+
 void info_index(loam_buf *b, const char *path, const info_arguments *a) {
     loam_index *ix;
     loam_err err = {0};
@@ -37,6 +46,7 @@ void info_index(loam_buf *b, const char *path, const info_arguments *a) {
         put_string(b, "model_id", meta->model_id);
         put_string(b, "fingerprint", meta->fingerprint);
         put_string(b, "chunker", meta->chunker);
+        put_members(b, path, a);
         loam_buf_puts(b, "}\n");
     } else {
         loam_buf_printf(b, "%s: index\n  chunks       %zu, vectors of %zu, ", path, chunks, dim);
@@ -49,6 +59,7 @@ void info_index(loam_buf *b, const char *path, const info_arguments *a) {
                         "  reference    the reference loader would show %zu of %zu texts and %zu "
                         "sources wrong\n",
                         wrong_texts, chunks, wrong_sources);
+        if (a->arrays || a->sha256) put_members(b, path, a);
     }
     loam_index_close(ix);
 }

@@ -121,6 +121,12 @@ loam_status loam_lm_reranker_open(loam_lm_reranker **out, const char *folder,
     r->pool = o->pool;
     r->precision = o->precision;
     st = loam_decoder_open(&r->decoder, folder, err);
+    if (!st) {
+        /* plain weights gain nothing but a rounded cache from LOAM_FAST */
+        int bits, group;
+        loam_weights_quantization(r->decoder->weights, &bits, &group);
+        if (!bits) r->precision = LOAM_EXACT;
+    }
     if (!st) st = loam_tokenizer_open(&r->tokenizer, folder, err);
     if (!st) st = find_judge(r, folder, err);
     if (!st) st = prepare_prompt(r, folder, max_length, err);

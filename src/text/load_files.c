@@ -29,6 +29,14 @@ static int class_is(const loam_json_value *config, const char *name) {
     return c && strncmp(c, name, strlen(name)) == 0;
 }
 
+/* CLIP's files, by their class, or without one by their words' ends. */
+static int is_clip(const loam_tokenizer *t, const loam_json_value *config) {
+    if (loam_json_string(loam_json_get(config, "tokenizer_class"), NULL))
+        return class_is(config, "CLIPTokenizer");
+    return loam_vocab_get(&t->vocab, "a</w>", 5) >= 0 &&
+           loam_vocab_get(&t->vocab, "<|startoftext|>", 15) >= 0;
+}
+
 /* Make `text` a special token, when the vocabulary holds it. */
 static loam_status mark_special(loam_tokenizer *t, const char *text, loam_err *err) {
     static const loam_added SPECIAL = {.special = 1};
@@ -117,7 +125,7 @@ static loam_status gpt2_components(loam_tokenizer *t, const loam_json_value *con
 
 static loam_status bpe_components(loam_tokenizer *t, const loam_json_value *config, loam_err *err) {
     loam_status st;
-    if (class_is(config, "CLIPTokenizer")) {
+    if (is_clip(t, config)) {
         st = clip_components(t, err);
         const char *bos = config_or(config, "bos_token", "<|startoftext|>"),
                    *eos = config_or(config, "eos_token", "<|endoftext|>");
@@ -164,7 +172,7 @@ loam_status loam_tok_load_bpe_files(loam_tokenizer *t, const char *vocab, const 
         st = loam_tok_scan_vocab(t, map.size ? (const char *)map.base : "", map.size, vocab, err);
     loam_map_close(&map);
     b->unk = -1;
-    if (!st && class_is(config, "CLIPTokenizer")) {
+    if (!st && is_clip(t, config)) {
         const char *unk = config_or(config, "unk_token", "<|endoftext|>");
         if (!loam_str_set(&b->suffix, "</w>", 4))
             st = loam_fail(err, LOAM_ERR_MEMORY, "%s: model", vocab);

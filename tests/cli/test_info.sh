@@ -21,6 +21,8 @@ check "folder json" "$(info --json $data/sharded | grep -o '"parameters": 137664
     '"parameters": 137664, "quantization": {"group_size": 64, "bits": 4, "mode": "affine"}'
 check "index" "$(info --json $data/good/vdb.npz | grep -o '"kind": "index", "chunks": 3, "dim": 8')" \
     '"kind": "index", "chunks": 3, "dim": 8'
+check "index arrays" "$(info --json $data/good/vdb.npz | grep -o '"name": "embeddings", "dtype": "float32", "shape": \[3, 8\]')" \
+    '"name": "embeddings", "dtype": "float32", "shape": [3, 8]'
 for file in $data/bad/37.npz $data/bad/20.safetensors $data/bad/29.npy $data/bad/26.npz; do
     out=$(info --json "$file")
     check "$file: exit code" $? 4
