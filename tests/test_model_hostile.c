@@ -112,6 +112,7 @@ static const config_case CONFIGS[] = {
     {GOOD, "num_key_value_heads", "true", LOAM_ERR_FORMAT, "num_key_value_heads"},
     {GOOD, "head_dim", "0", LOAM_ERR_FORMAT, "head_dim"},
     {GOOD, "head_dim", "7", LOAM_ERR_FORMAT, "rotated"},
+    {GOOD, "head_dim", "513", LOAM_ERR_FORMAT, "head_dim"},
     {GOOD, "head_dim", "100000", LOAM_ERR_FORMAT, "head_dim"},
     {GOOD, "intermediate_size", "0", LOAM_ERR_FORMAT, "intermediate_size"},
     {GOOD, "intermediate_size", "127", LOAM_ERR_FORMAT, "mlp."},

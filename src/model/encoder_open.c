@@ -3,6 +3,7 @@
  * A family is a row of names (NAMES) plus flags from the config; the forward pass in
  * encoder.c knows neither.
  */
+#include "kernels/kernels.h"
 #include "model/encoder_state.h"
 
 #include <stdio.h>
@@ -135,6 +136,9 @@ static loam_status read_config(loam_encoder *m, loam_err *err) {
     if (info->dim % info->n_heads != 0)
         return loam_fail(err, LOAM_ERR_FORMAT, "%s: hidden_size %zu is not a multiple of %zu heads",
                          c->path, info->dim, info->n_heads);
+    if (info->dim / info->n_heads > LOAM_HEAD_DIM_MAX)
+        return loam_fail(err, LOAM_ERR_FORMAT, "%s: heads of %zu values; at most %d", c->path,
+                         info->dim / info->n_heads, LOAM_HEAD_DIM_MAX);
     if (info->n_positions <= m->position_offset)
         return loam_fail(err, LOAM_ERR_FORMAT,
                          "%s: max_position_embeddings %zu leaves no room for text", c->path,

@@ -120,7 +120,7 @@ static loam_status read_sizes(loam_decoder_config *d, const loam_config *c, loam
     if (!st)
         st = loam_config_size(c, o, "max_position_embeddings", 1, MAX_CONTEXT,
                               f->n_ctx_max ? f->n_ctx_max : 2048, &d->n_ctx_max, err);
-    if (!st) st = loam_config_size(c, o, "head_dim", 1, LOAM_MAX_HEAD_DIM, 0, &d->head_dim, err);
+    if (!st) st = loam_config_size(c, o, "head_dim", 1, LOAM_HEAD_DIM_MAX, 0, &d->head_dim, err);
     if (st) return st;
     if (d->n_heads % d->n_kv_heads != 0)
         return loam_fail(err, LOAM_ERR_FORMAT,
@@ -133,9 +133,9 @@ static loam_status read_sizes(loam_decoder_config *d, const loam_config *c, loam
                              c->path, d->dim, d->n_heads);
         d->head_dim = d->dim / d->n_heads;
     }
-    if (d->head_dim > LOAM_MAX_HEAD_DIM)
+    if (d->head_dim > LOAM_HEAD_DIM_MAX)
         return loam_fail(err, LOAM_ERR_FORMAT, "%s: heads of %zu values; at most %d", c->path,
-                         d->head_dim, LOAM_MAX_HEAD_DIM);
+                         d->head_dim, LOAM_HEAD_DIM_MAX);
     return LOAM_OK;
 }
 

@@ -155,7 +155,7 @@ loam_status loam_rotary_read(loam_rotary *out, const loam_config *c, const loam_
     const loam_json_value *parameters = find_parameters(object, request->layer_type);
     const loam_json_value *scaling = loam_config_get(object, "rope_scaling");
     const int in_parameters = loam_config_get(parameters, "rope_theta") != NULL;
-    double theta, partial, nested_partial, divisor[LOAM_MAX_HEAD_DIM / 2];
+    double theta, partial, nested_partial, divisor[LOAM_HEAD_DIM_MAX / 2];
     loam_status st;
 
     *out = (loam_rotary){.scale = 1.0f, .position_scale = 1.0f};
@@ -176,7 +176,7 @@ loam_status loam_rotary_read(loam_rotary *out, const loam_config *c, const loam_
                                &partial, err);
     if (st) return st;
 
-    LOAM_ASSERT(request->head_dim <= LOAM_MAX_HEAD_DIM);
+    LOAM_ASSERT(request->head_dim <= LOAM_HEAD_DIM_MAX);
     out->n_rot = (size_t)((double)request->head_dim * partial);
     if (out->n_rot < 2 || out->n_rot % 2 != 0)
         return loam_fail(err, LOAM_ERR_FORMAT,

@@ -10,15 +10,14 @@
 #ifndef LOAM_SRC_ROPE_H
 #define LOAM_SRC_ROPE_H
 
+#include "kernels/kernels.h"
 #include "model/config.h"
-
-enum { LOAM_MAX_HEAD_DIM = 1024 };
 
 typedef struct loam_rotary {
     size_t n_rot;                          /* rotated values of a head, even */
     float position_scale;                  /* "linear": 1 / factor */
     float scale;                           /* on the rotated values (yarn, longrope); 1 otherwise */
-    float inv_freq[LOAM_MAX_HEAD_DIM / 2]; /* [n_rot / 2] radians a position */
+    float inv_freq[LOAM_HEAD_DIM_MAX / 2]; /* [n_rot / 2] radians a position */
 } loam_rotary;
 
 typedef struct loam_rotary_request {
