@@ -8,7 +8,7 @@
  * whole file whatever happened on the way.  The token goes to the hub's own
  * origin and nowhere else, so redirects are followed by hand.
  */
-#include "cli/cli.h"
+#include "cli/pull_options.h"
 
 #include <curl/curl.h>
 #include <errno.h>
@@ -32,46 +32,6 @@ enum {
     MAX_WAIT = 120,      /* seconds that a server may ask to wait */
     MAX_REQUESTS = 1000, /* for one file, however it trickles */
     TEXT = 256
-};
-
-typedef struct arguments {
-    const char *revision;
-    cli_strings include, exclude;
-    int json, quiet, retries, timeout;
-} arguments;
-
-static const cli_option OPTIONS[] = {
-    {"revision", 0, CLI_STRING, offsetof(arguments, revision), "REV",
-     "branch, tag or commit (default: main; also REPO@REV)", 0, 0},
-    {"include", 0, CLI_STRINGS, offsetof(arguments, include), "GLOB",
-     "only files that match; may be repeated", 0, 0},
-    {"exclude", 0, CLI_STRINGS, offsetof(arguments, exclude), "GLOB",
-     "not the files that match; may be repeated", 0, 0},
-    {"retries", 0, CLI_INT, offsetof(arguments, retries), "N",
-     "attempts without progress before giving up (default: 5)", 1, 100},
-    {"timeout", 0, CLI_INT, offsetof(arguments, timeout), "SECONDS",
-     "silence that counts as a lost connection (default: HF_HUB_DOWNLOAD_TIMEOUT or 10)", 1, 3600},
-    {"json", 0, CLI_FLAG, offsetof(arguments, json), "",
-     "print one JSON object instead of the path", 0, 0},
-    {"quiet", 'q', CLI_FLAG, offsetof(arguments, quiet), "", "no progress and no notes", 0, 0},
-    {0}};
-
-static const char EXAMPLES[] =
-    "  loam pull mlx-community/Qwen2.5-1.5B-Instruct-4bit\n"
-    "  loam pull org/name@v1.0 --include '*.safetensors' --include '*.json'\n"
-    "  HF_TOKEN=... loam pull org/private-model\n"
-    "  HF_ENDPOINT=https://mirror.example loam pull org/name\n\n"
-    "Files go to the Hugging Face cache (HF_HOME, HF_HUB_CACHE); the last line on stdout is the\n"
-    "model's folder.  An interrupted download goes on where it stopped.\n";
-
-static const cli_program PROGRAM = {
-    "loam pull",
-    "REPO[@REV] [OPTIONS]",
-    "download a model into the Hugging Face cache",
-    OPTIONS,
-    EXAMPLES,
-    1,
-    1,
 };
 
 /* What a response said, of the headers that matter. */
@@ -98,7 +58,7 @@ typedef struct download {
 } download;
 
 typedef struct session {
-    arguments a;
+    cli_pull_args a;
     loam_hub_name name;
     char commit[41];
     char endpoint[512], token[512];
@@ -134,7 +94,7 @@ static void *must(void *p) {
 static void stop_if_asked(void) {
     if (!cli_cancel.requested) return;
     cli_progress_end(S.bar);
-    exit(CLI_EXIT_SIGINT);
+    exit(cli_finish(CLI_EXIT_SIGINT));
 }
 
 static int is_true(const char *name) {
@@ -960,7 +920,7 @@ int main(int argc, char **argv) {
     cli_strings rest;
     loam_err err;
     cli_start("loam pull");
-    cli_parse(&PROGRAM, argc, argv, &S.a, &rest);
+    cli_parse(&CLI_PULL, argc, argv, &S.a, &rest);
     if (loam_hub_parse(&S.name, rest.items[0], S.a.revision, &err))
         cli_fail(CLI_EXIT_USAGE, "%s", err.msg);
     if (is_true("HF_HUB_OFFLINE") || is_true("TRANSFORMERS_OFFLINE"))

@@ -25,7 +25,8 @@ enum {
     CLI_EXIT_BUSY = 7,      /* locked by another process */
     CLI_EXIT_CITATION = 8,  /* answer without a supported citation (--require-citations) */
     CLI_EXIT_PARTIAL = 9,   /* done, but some inputs failed and were reported */
-    CLI_EXIT_SIGINT = 130
+    CLI_EXIT_SIGINT = 130,  /* the exits below turn it into 143 when it was SIGTERM */
+    CLI_EXIT_SIGTERM = 143
 };
 
 typedef enum cli_kind {

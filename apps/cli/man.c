@@ -39,7 +39,8 @@ static const char EXIT_STATUS[] =
     ".SH EXIT STATUS\n.TS\ntab(|);\nl l.\n0|success\n1|run-time error\n2|wrong usage\n"
     "3|model or index not found, or incomplete\n4|damaged or unsupported input\n5|network\n"
     "6|out of memory or disk\n7|locked by another process\n8|no supported citation (with "
-    "\\-\\-require\\-citations)\n9|done, but some inputs failed\n130|interrupted\n.TE\n";
+    "\\-\\-require\\-citations)\n9|done, but some inputs failed\n130|interrupted "
+    "(Ctrl-C)\n143|ended by SIGTERM\n.TE\n";
 
 void cli_print_man(const cli_program *p, const cli_option *common, size_t n_common) {
     char name[64];

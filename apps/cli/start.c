@@ -13,6 +13,7 @@ loam_cancel cli_cancel;
 
 static const char *program_name = "loam";
 static volatile sig_atomic_t last_interrupt;
+static volatile sig_atomic_t last_signal;
 
 void cli_set_program(const char *name) {
     program_name = name;
@@ -42,6 +43,11 @@ void cli_warn(const char *fmt, ...) {
     va_end(args);
 }
 
+/* What a shell says of a program that this signal ended. */
+static int interrupted_by(int exit_code) {
+    return exit_code == CLI_EXIT_SIGINT && last_signal == SIGTERM ? CLI_EXIT_SIGTERM : exit_code;
+}
+
 int cli_exit_code(loam_status status) {
     switch (status) {
     case LOAM_OK: return CLI_EXIT_OK;
@@ -63,7 +69,7 @@ int cli_exit_code(loam_status status) {
 void cli_die(const loam_err *err) {
     if (err->status == LOAM_ERR_CANCELLED) {
         fflush(stdout);
-        exit(CLI_EXIT_SIGINT);
+        exit(interrupted_by(CLI_EXIT_SIGINT));
     }
     cli_error("%s", err->msg);
     exit(cli_exit_code(err->status));
@@ -74,7 +80,7 @@ void cli_fail(int exit_code, const char *fmt, ...) {
     va_start(args, fmt);
     print_line("", fmt, args);
     va_end(args);
-    exit(exit_code);
+    exit(interrupted_by(exit_code));
 }
 
 static void on_interrupt(int sig) {
@@ -83,6 +89,7 @@ static void on_interrupt(int sig) {
     const sig_atomic_t now = (sig_atomic_t)t.tv_sec;
     if (cli_cancel.requested && now - last_interrupt <= 1) _exit(128 + sig);
     last_interrupt = now;
+    last_signal = sig;
     cli_cancel.requested = 1;
 }
 
@@ -124,6 +131,7 @@ void cli_start(const char *program) {
 }
 
 int cli_finish(int exit_code) {
+    exit_code = interrupted_by(exit_code);
     errno = 0;
     if (fflush(stdout) == 0 && !ferror(stdout)) return exit_code;
     const int e = errno;
@@ -187,7 +195,13 @@ void cli_read_stdin(loam_buf *out) {
         cli_fail(CLI_EXIT_USAGE, "standard input is a terminal: pipe the text in, or see --help");
     char block[65536];
     size_t got;
-    while ((got = fread(block, 1, sizeof block, stdin)) > 0) loam_buf_append(out, block, got);
+    for (;;) {
+        errno = 0;
+        while ((got = fread(block, 1, sizeof block, stdin)) > 0) loam_buf_append(out, block, got);
+        if (!ferror(stdin) || errno != EINTR) break;
+        if (cli_cancel.requested) exit(cli_finish(CLI_EXIT_SIGINT));
+        clearerr(stdin); /* another signal */
+    }
     if (ferror(stdin))
         cli_fail(CLI_EXIT_RUNTIME, "cannot read standard input: %s", strerror(errno));
     loam_buf_append(out, "", 0);

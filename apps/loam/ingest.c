@@ -672,6 +672,7 @@ static int finish(job *j, double started) {
     int written = 0;
     if (j->a.show_text && j->files.n_failures < j->files.n)
         return j->files.n_failures ? CLI_EXIT_PARTIAL : CLI_EXIT_OK;
+    if (j->n_documents == j->n_elsewhere && j->files.n == 1) return CLI_EXIT_INVALID; /* named */
     if (j->n_documents == j->n_elsewhere && j->files.n > 0)
         cli_fail(CLI_EXIT_INVALID, "none of the %zu documents could be read: nothing was written",
                  j->files.n);

@@ -51,7 +51,7 @@ static void append_line(loam_buf *out, const loam_buf *line) {
 void lines_read(lines *l) {
     loam_buf line = {0};
     while (cli_read_line(&line)) {
-        if (cli_cancel.requested) cli_fail(CLI_EXIT_SIGINT, "stopped");
+        if (cli_cancel.requested) break;
         lines_check_utf8(line.data, line.n, "standard input", l->n + 1);
         const size_t start = l->bytes.n;
         append_line(&l->bytes, &line);
@@ -64,6 +64,7 @@ void lines_read(lines *l) {
         l->items[l->n++].n = l->bytes.n - start;
         if (l->bytes.failed) cli_fail(CLI_EXIT_RESOURCES, "out of memory reading standard input");
     }
+    if (cli_cancel.requested) exit(cli_finish(CLI_EXIT_SIGINT));
     loam_buf_deinit(&line);
     /* the buffer stands still now */
     size_t at = 0;

@@ -1,10 +1,13 @@
 /* loam search - the chunks of an index that are nearest to a question, without a language model. */
 #include "cli/cli.h"
 #include "loam/commands.h"
+#include <loam/hub.h>
 #include <loam/json.h>
 #include <loam/rag.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define DEFAULT_EMBEDDER "sentence-transformers/all-MiniLM-L6-v2"
 
 typedef struct search_args {
     const char *vdb_path, *embed_model, *mode, *precision;
@@ -16,7 +19,7 @@ static const cli_option OPTIONS[] = {
     {"vdb-path", 0, CLI_STRING, offsetof(search_args, vdb_path), "X.npz", "the index to search", 0,
      0},
     {"embed-model", 0, CLI_STRING, offsetof(search_args, embed_model), "E",
-     "embedder, by folder or name (default: the one the index names)", 0, 0},
+     "embedder, by folder or name (default: the one the index names, else all-MiniLM-L6-v2)", 0, 0},
     {"mode", 0, CLI_CHOICE, offsetof(search_args, mode), "dense",
      "how to search: by vectors (default dense)", 0, 0},
     {"top-k", 'k', CLI_SIZE, offsetof(search_args, top_k), "K", "how many chunks (default 5)", 1,
@@ -53,13 +56,21 @@ static loam_embedder *open_embedder(const search_args *a, const loam_index *ix, 
     loam_err err = {0};
     loam_embedder *e = NULL;
     const char *name = a->embed_model ? a->embed_model : loam_index_get_meta(ix)->model_id;
-    if (!name[0])
+    char *folder = NULL;
+    /* as rag-cli: an index that names none is tried with the default, if that is here */
+    const int guessed = !name[0];
+    if (!guessed)
+        folder = cli_find_model(name);
+    else if (loam_hub_find(&folder, DEFAULT_EMBEDDER, NULL, &err))
         cli_fail(CLI_EXIT_USAGE, "%s: does not say which embedder made it: pass --embed-model",
                  a->vdb_path);
-    char *folder = cli_find_model(name);
     const int fast = a->precision && strcmp(a->precision, "fast") == 0;
     const loam_embedder_options o = {.pool = pool, .precision = fast ? LOAM_FAST : LOAM_EXACT};
     if (loam_embedder_open(&e, folder, &o, &err)) cli_die(&err);
+    if (guessed && loam_embedder_dim(e) != loam_index_dim(ix))
+        cli_fail(CLI_EXIT_USAGE,
+                 "%s: does not say which embedder made its vectors of %zu: pass --embed-model",
+                 a->vdb_path, loam_index_dim(ix));
     if (loam_index_check_embedder(ix, e, a->vdb_path, &err)) cli_die(&err);
     free(folder);
     return e;

@@ -137,8 +137,9 @@ int loam_cmd_tokenize(int argc, char **argv) {
             cli_fail(errno == ENOSPC || errno == EDQUOT ? CLI_EXIT_RESOURCES : CLI_EXIT_RUNTIME,
                      "cannot write the output: %s", strerror(errno));
         loam_json_free(doc);
-        if (cli_cancel.requested) exit(CLI_EXIT_SIGINT);
+        if (cli_cancel.requested) break;
     }
+    if (cli_cancel.requested) exit(cli_finish(CLI_EXIT_SIGINT));
     loam_ids_deinit(&ids);
     loam_buf_deinit(&line);
     loam_buf_deinit(&out);

@@ -75,6 +75,35 @@ run env -i "$PWD/$BIN/rag-cli" --vdb-path /nonexistent.npz
 expect 3 "empty environment"
 run bash -c 'cd $(mktemp -d) && rmdir $PWD && rag-cli --vdb-path x.npz'
 expect 3 "working folder gone"
+
+# Ctrl-C and SIGTERM while a program waits for its input: no half result, 130 or 143
+tokenizer=$PWD/tests/golden/tokenizers/files/bert
+template=$PWD/tests/golden/templates/src/CohereForAI-c4ai-command-r-plus-tool_use.jinja
+tiny=$PWD/tests/golden/rerank/tiny-bert-ce
+for command in "tokenize --model $tokenizer" "template --model $template" "rerank --model $tiny --query q"; do
+    for signal in INT TERM; do
+        # a shell starts what runs in the background with SIGINT ignored: env puts it back
+        mkfifo "$work/in"
+        env --default-signal=INT loam $command <"$work/in" >"$work/out" 2>"$work/err" &
+        pid=$!
+        exec 3>"$work/in"
+        sleep 0.3
+        kill -$signal $pid
+        code=0
+        wait $pid || code=$?
+        exec 3>&-
+        rm "$work/in"
+        expect $([ $signal = INT ] && echo 130 || echo 143) "loam $command: SIG$signal while it reads"
+        silent "loam $command: SIG$signal"
+        check [ ! -s "$work/out" ]
+    done
+done
+
+# an index that names no embedder, and no default one here: exit 2 and what to pass
+run env -u HF_HUB_CACHE -u XDG_CACHE_HOME HOME="$work" HF_HOME="$work/none" HF_HUB_OFFLINE=1 XDG_DATA_HOME="$work" loam search --vdb-path tests/golden/vdb/combined_vdb.npz x
+expect 2 "search without an embedder"
+one_line "search without an embedder"
+says "--embed-model" "search without an embedder"
 big=$(head -c 120000 /dev/zero | tr '\0' a)
 run rag-cli --vdb-path "$big"
 check [ "$code" != 0 ]

@@ -35,6 +35,13 @@ chunks=$(count chunks)
 check "files" "$(ls a.npz* | tr '\n' ' ')" "a.npz a.npz.meta.json "
 check "pages in the sidecar" "$("$loam" search --vdb-path a.npz --embed-model "$model" --json --top-k 500 x 2>/dev/null | grep -o '"page": 2' | head -1)" '"page": 2'
 
+# one broken document alone: one line, exit 4, nothing written
+: >empty.pdf
+ingest empty.pdf --vdb-path none.npz >out
+check "broken alone" "$?" 4
+check "broken alone: one line" "$(wc -l <err)" 1
+check "broken alone: nothing written" "$(ls | grep -c none.npz)" 0
+
 # the same bytes whatever the number of threads
 for threads in 1 2 5; do
     ingest docs --vdb-path "t$threads.npz" --threads $threads --batch $((threads * 7)) >/dev/null
