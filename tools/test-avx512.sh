@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs test_kernels over the AVX-512 files on any AVX2 machine, their intrinsics emulated.
+# Runs test_kernels and test_search over the AVX-512 files on any AVX2 machine, their intrinsics emulated.
 # Needs the package libsimde-dev and a built library (make lib).
 set -e
 cd "$(dirname "$0")/.."
@@ -9,5 +9,7 @@ FLAGS="-std=gnu11 -D_GNU_SOURCE -DLOAM_AVX512_EMULATED -Iinclude -Isrc -ffp-cont
 for f in src/kernels/avx512*.c; do
     ${CC:-cc} $FLAGS -include tests/avx512_emulated.h -c "$f" -o "$OUT/$(basename "$f" .c).o"
 done
-${CC:-cc} $FLAGS tests/test_kernels.c "$OUT"/avx512*.o build/release/libloam.a -lm -pthread -o "$OUT/test_kernels"
-exec "$OUT/test_kernels"
+for t in test_kernels test_search; do
+    ${CC:-cc} $FLAGS tests/$t.c "$OUT"/avx512*.o build/release/libloam.a -lpcre2-8 -lutf8proc -lz -lm -pthread -o "$OUT/$t"
+    "$OUT/$t"
+done

@@ -60,13 +60,37 @@ LOAM_API loam_status loam_reranker_score(loam_reranker *r, loam_text query, cons
                                          size_t n, int raw, float *scores,
                                          const loam_cancel *cancel, loam_err *err);
 
-/* ---- index ---- */
-typedef struct loam_index loam_index;
-
+/* ---- search over vectors ---- */
 typedef struct loam_hit {
     uint64_t id;
     float score; /* dot product; cosine for unit vectors */
 } loam_hit;
+
+/* What a search reads of every vector.  F16 and INT8 choose the best max(4 k, 64) candidates
+ * from a smaller copy (half, a quarter of the bytes; made at the first use, kept in memory)
+ * and score these from the f32 vectors: the scores are those of F32, and so is the order of
+ * what is found. */
+typedef enum loam_scan { LOAM_SCAN_F32, LOAM_SCAN_F16, LOAM_SCAN_INT8 } loam_scan;
+
+/* Exact search over vectors [count, dim] of about unit length, dim <= 65536. */
+typedef struct loam_flat loam_flat;
+/* `vectors` is borrowed until the close.  Errors: ARGUMENT, MEMORY. */
+LOAM_API loam_status loam_flat_new(loam_flat **out, const float *vectors, size_t count, size_t dim,
+                                   loam_err *err);
+LOAM_API void loam_flat_free(loam_flat *f); /* NULL is allowed */
+/* Make the copy that `scan` reads now instead of at its first use. */
+LOAM_API loam_status loam_flat_prepare(loam_flat *f, loam_pool *pool, loam_scan scan,
+                                       loam_err *err);
+/* The best m = min(k, count) of each query, hits[q * k + 0 .. m): best first, ties by lower id.
+ * queries [n_queries, dim].  f32 sums in a fixed order: the same bits for any number of
+ * threads and queries.  The vectors are read once for up to 64 queries.  Any number of
+ * threads may search at the same time.  Errors: MEMORY, CANCELLED. */
+LOAM_API loam_status loam_flat_search(loam_flat *f, loam_pool *pool, loam_scan scan,
+                                      const float *queries, size_t n_queries, loam_hit *hits,
+                                      size_t k, const loam_cancel *cancel, loam_err *err);
+
+/* ---- index ---- */
+typedef struct loam_index loam_index;
 
 typedef struct loam_chunk {
     loam_text text;
@@ -105,6 +129,10 @@ LOAM_API int loam_index_was_scaled(const loam_index *ix);
  * how many.  `query` is [dim].  Any number of threads may search one index. */
 LOAM_API size_t loam_index_search(const loam_index *ix, loam_pool *pool, const float *query,
                                   loam_hit *hits, size_t k);
+/* The same for queries [n_queries, dim] at once: hits [n_queries, k], see loam_flat_search. */
+LOAM_API loam_status loam_index_search_batch(const loam_index *ix, loam_pool *pool, loam_scan scan,
+                                             const float *queries, size_t n_queries, loam_hit *hits,
+                                             size_t k, const loam_cancel *cancel, loam_err *err);
 
 /* One document of an index being written. */
 typedef struct loam_index_document {

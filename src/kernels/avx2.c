@@ -9,5 +9,6 @@ void loam_kernels_use_avx2(loam_kernels *k) {
     loam_avx2_use_integer(k);
     loam_avx2_use_math(k);
     loam_avx2_use_attention(k);
+    loam_avx2_use_search(k);
 #endif
 }

@@ -126,7 +126,9 @@ void loam_avx2_use_float(loam_kernels *k);
 void loam_avx2_use_integer(loam_kernels *k);
 void loam_avx2_use_math(loam_kernels *k);
 void loam_avx2_use_attention(loam_kernels *k);
+void loam_avx2_use_search(loam_kernels *k);
 void loam_avx512vnni_use_float(loam_kernels *k);
+void loam_avx512vnni_use_search(loam_kernels *k);
 
 /* Up to LOAM_AVX2_VECTOR_MAX positions (avx2_vector.c), for integer_product. */
 enum { LOAM_AVX2_VECTOR_MAX = 4 };

@@ -145,6 +145,7 @@ void loam_kernels_use_avx512vnni(loam_kernels *k) {
     k->name = "avx512vnni";
     k->integer_product = integer_product_avx512vnni;
     loam_avx512vnni_use_float(k);
+    loam_avx512vnni_use_search(k);
 }
 
 #else

@@ -46,7 +46,9 @@ enum {
     LOAM_KEY_SEGMENT = 256,   /* keys between two merges (a multiple of the block) */
     LOAM_HEAD_DIM_MAX = 512,  /* of attention */
     LOAM_ATTENTION_ROWS = 32, /* query rows of one attention call */
-    LOAM_ACTS_ALIGN = 64      /* of quantised activations and of scratch */
+    LOAM_ACTS_ALIGN = 64,     /* of quantised activations and of scratch */
+    LOAM_BYTE_QUERY_MAX = 63, /* see loam_byte_tile */
+    LOAM_DOT_TILE = 4608      /* see dot_tile: 18 KB */
 };
 
 /* A weight matrix in a mapped file, row-major.  An affine row is a little-endian bit stream
@@ -119,6 +121,20 @@ typedef struct loam_attention {
     float scale, softcap;
 } loam_attention;
 
+/* Rows of a search index in bytes against queries, for a first choice among the rows:
+ *     y = scale_i * (float)(I - offset_j),  I the exact sum of row_i[k] * x_j[k]
+ * A row holds q + 128 for q in -127 .. 127, a query -63 .. 63: two products fit 16 bits
+ * (255 * 63 * 2 = 32130), so no sign has to move and every set gives the same integers.
+ * offset_j = 128 * sum of x_j.  stride <= 65536 is a multiple of 64; the end of a row is
+ * 128, of a query 0; both start at multiples of 64. */
+typedef struct loam_byte_tile {
+    const uint8_t *rows;    /* [n, stride] */
+    const float *scales;    /* [n] */
+    const int8_t *x;        /* [m, stride] */
+    const int32_t *offsets; /* [m] */
+    size_t n, m, stride;
+} loam_byte_tile;
+
 typedef enum loam_act {
     LOAM_ACT_SILU,      /* x / (1 + exp(-x)) */
     LOAM_ACT_GELU_ERF,  /* x * Phi(x) */
@@ -152,6 +168,21 @@ typedef struct loam_kernels {
     /* y[i] = rows[i] . x, the dot above; rows are dim apart. */
     void (*dot_rows)(const float *rows, size_t n, size_t dim, const float *x, float *y);
 
+    /* y[j * y_stride + i] = rows[i] . x[j], the dot above, i < n, j < m; rows and x are dim
+     * apart.  Rows stay in the first-level cache when n * dim is at most LOAM_DOT_TILE. */
+    void (*dot_tile)(const float *rows, size_t n, size_t dim, const float *x, size_t m, float *y,
+                     size_t y_stride);
+
+    /* y[i] = rows[i] . x, the dot above with rows of f16, stride apart: a multiple of 16, rows
+     * and x padded with zeros. */
+    void (*dot_rows_f16)(const uint16_t *rows, size_t n, size_t stride, const float *x, float *y);
+
+    /* See loam_byte_tile: y[j * y_stride + i] of all its rows and queries. */
+    void (*byte_tile)(const loam_byte_tile *t, float *y, size_t y_stride);
+
+    /* The first i with !(y[i] < bound), NaN included; n when there is none. */
+    size_t (*find_not_below)(const float *y, size_t n, float bound);
+
     /* r = 1 / sqrt(dot(x, x) / n + eps);  y = (x * r) * weight.  x == y is allowed. */
     void (*rms_norm)(const float *x, const float *weight, float eps, size_t n, float *y);
 
@@ -176,6 +207,7 @@ typedef struct loam_kernels {
     void (*rope)(float *x, size_t n_rot, int traditional, const float *cos_sin);
 
     void (*f32_to_f16)(const float *x, size_t n, uint16_t *y); /* nearest even */
+    void (*f16_to_f32)(const uint16_t *x, size_t n, float *y);
 
     /* See loam_attention: max [n_rows], sum [n_rows], out [n_rows, head_dim]. */
     void (*attention)(const loam_attention *a, float *max, float *sum, float *out, void *scratch);
@@ -205,6 +237,7 @@ int loam_isa_available(loam_isa isa);
 void loam_kernels_use_ref(loam_kernels *k);
 void loam_kernels_use_ref_attention(loam_kernels *k);
 void loam_kernels_use_ref_math(loam_kernels *k);
+void loam_kernels_use_ref_search(loam_kernels *k);
 void loam_kernels_use_avx2(loam_kernels *k);
 void loam_kernels_use_avx512vnni(loam_kernels *k);
 

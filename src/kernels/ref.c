@@ -136,4 +136,5 @@ void loam_kernels_use_ref(loam_kernels *k) {
     k->row_to_f32 = row_to_f32_ref;
     loam_kernels_use_ref_math(k);
     loam_kernels_use_ref_attention(k);
+    loam_kernels_use_ref_search(k);
 }

@@ -23,6 +23,7 @@ struct loam_index {
     strings chunks, sources;
     const float *vectors; /* [count, dim] */
     float *own_vectors;   /* when they could not be used in place */
+    loam_flat *flat;      /* over them */
     int scaled;
     loam_sidecar side;
 };
@@ -271,6 +272,7 @@ loam_status loam_index_open(loam_index **out, const char *path, loam_err *err) {
     loam_status st = loam_arrays_open(&ix->arrays, path, err);
     if (!st) st = bind_members(ix, path, err);
     if (!st) st = loam_sidecar_read(&ix->side, path, ix->count, err);
+    if (!st) st = loam_flat_new(&ix->flat, ix->vectors, ix->count, ix->dim, err);
     if (st) {
         loam_index_close(ix);
         return st;
@@ -283,6 +285,7 @@ void loam_index_close(loam_index *ix) {
     if (!ix) return;
     free_strings(&ix->chunks);
     free_strings(&ix->sources);
+    loam_flat_free(ix->flat);
     free(ix->own_vectors);
     loam_sidecar_deinit(&ix->side);
     loam_arrays_close(ix->arrays);
@@ -315,6 +318,10 @@ const loam_index_document *loam_index_document_at(const loam_index *ix, size_t i
 const float *loam_index_vector(const loam_index *ix, uint64_t id) {
     LOAM_ASSERT(id < ix->count);
     return ix->vectors + id * ix->dim;
+}
+
+loam_flat *loam_index_flat(const loam_index *ix) {
+    return ix->flat;
 }
 
 static loam_text string_at(const strings *s, size_t i) {

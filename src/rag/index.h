@@ -20,6 +20,9 @@ enum { LOAM_INDEX_MAX_DIM = 65536, LOAM_INDEX_CHECK_BYTES = 4096 };
 /* 64 hex digits that name the file's content. */
 loam_status loam_index_check_file(const char *path, char out[65], loam_err *err);
 
+/* The vectors of an index for the scans; its inside may change (copies made at first use). */
+loam_flat *loam_index_flat(const loam_index *ix);
+
 /* What the sidecar says of an index of n chunks. */
 typedef struct loam_sidecar {
     loam_index_meta meta;

@@ -1,0 +1,55 @@
+/* ref_search.c - what the scans of an index mean: dots of rows and queries, a bound's first. */
+#include "kernels.h"
+#include "ref_math.h"
+#include <math.h>
+
+static void dot_tile_ref(const float *rows, size_t n, size_t dim, const float *x, size_t m,
+                         float *y, size_t y_stride) {
+    for (size_t j = 0; j < m; j++)
+        for (size_t i = 0; i < n; i++) {
+            float lanes[LOAM_LANES] = {0};
+            for (size_t k = 0; k < dim; k++)
+                lanes[k % LOAM_LANES] =
+                    fmaf(rows[i * dim + k], x[j * dim + k], lanes[k % LOAM_LANES]);
+            y[j * y_stride + i] = loam_ref_tree(lanes);
+        }
+}
+
+static void dot_rows_f16_ref(const uint16_t *rows, size_t n, size_t stride, const float *x,
+                             float *y) {
+    for (size_t i = 0; i < n; i++) {
+        float lanes[LOAM_LANES] = {0};
+        for (size_t k = 0; k < stride; k++)
+            lanes[k % LOAM_LANES] =
+                fmaf(loam_f16_to_f32(rows[i * stride + k]), x[k], lanes[k % LOAM_LANES]);
+        y[i] = loam_ref_tree(lanes);
+    }
+}
+
+static void byte_tile_ref(const loam_byte_tile *t, float *y, size_t y_stride) {
+    for (size_t j = 0; j < t->m; j++)
+        for (size_t i = 0; i < t->n; i++) {
+            int32_t sum = 0; /* 65536 * 255 * 63 < 2^30 */
+            for (size_t k = 0; k < t->stride; k++)
+                sum += t->rows[i * t->stride + k] * t->x[j * t->stride + k];
+            y[j * y_stride + i] = t->scales[i] * (float)(sum - t->offsets[j]);
+        }
+}
+
+static size_t find_not_below_ref(const float *y, size_t n, float bound) {
+    size_t i = 0;
+    while (i < n && y[i] < bound) i++;
+    return i;
+}
+
+static void f16_to_f32_ref(const uint16_t *x, size_t n, float *y) {
+    for (size_t i = 0; i < n; i++) y[i] = loam_f16_to_f32(x[i]);
+}
+
+void loam_kernels_use_ref_search(loam_kernels *k) {
+    k->dot_tile = dot_tile_ref;
+    k->dot_rows_f16 = dot_rows_f16_ref;
+    k->byte_tile = byte_tile_ref;
+    k->find_not_below = find_not_below_ref;
+    k->f16_to_f32 = f16_to_f32_ref;
+}

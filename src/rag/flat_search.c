@@ -1,0 +1,234 @@
+/* flat_search.c - exact search: a full scan and bounded heaps.
+ *
+ * The scan is the design, not a first step: a million vectors of 384 numbers are one pass of
+ * 1.5 GB at memory speed, exact, and nothing to tune or to keep up to date.  Up to PASS queries
+ * share a pass; then arithmetic is the limit, and tiles of rows x queries keep it busy:
+ *
+ *     range of rows (a worker's) > block (scores of all queries in L2) > tile (rows in L1)
+ *
+ * Each worker has a heap for each query; they are joined at the end.
+ */
+#include "kernels/kernels.h"
+#include "rag/flat.h"
+#include "rag/hits.h"
+
+enum {
+    PASS = 64,            /* queries that share a pass */
+    MAX_BLOCK = 4096,     /* rows between two looks at the heaps */
+    BLOCK_SCORES = 16384, /* rows x queries of a block: 64 KB */
+    LEAST_KEPT = 64,      /* candidates of a coarse scan; 4 k when that is more */
+    HEAP_BYTES = 64 << 20 /* of all heaps of a pass: with a large k fewer queries share one */
+};
+
+/* One worker's. */
+typedef struct scanner {
+    float *scores;   /* [m, block] */
+    float *wide;     /* f16: rows of a tile as f32 */
+    loam_hits *best; /* [m] */
+} scanner;
+
+typedef struct pass {
+    const loam_flat *f;
+    loam_scan scan;
+    size_t m, kept, block, tile_rows;
+    const float *queries; /* [m, dim] */
+    float *x;             /* f16: [m, half_stride] */
+    uint8_t *bytes;       /* int8: [m, byte_stride] */
+    int32_t *offsets;     /* [m] */
+    scanner *scanners;
+    size_t n_scanners;
+    loam_hit *items; /* [n_scanners, m, kept] */
+    loam_hit *hits;  /* the caller's: k of each query, stride apart */
+    size_t k, stride;
+    const loam_cancel *cancel;
+} pass;
+
+/* ---- scores of a block ---- */
+
+static void score_f32(const pass *p, const scanner *s, size_t first, size_t n) {
+    const loam_flat *f = p->f;
+    const float *rows = f->vectors + first * f->dim;
+    if (p->m == 1) {
+        loam_k.dot_rows(rows, n, f->dim, p->queries, s->scores);
+        return;
+    }
+    for (size_t i = 0; i < n; i += p->tile_rows) {
+        const size_t some = n - i < p->tile_rows ? n - i : p->tile_rows;
+        loam_k.dot_tile(rows + i * f->dim, some, f->dim, p->queries, p->m, s->scores + i, p->block);
+    }
+}
+
+static void score_f16(const pass *p, const scanner *s, size_t first, size_t n) {
+    const size_t stride = p->f->half_stride;
+    const uint16_t *rows = p->f->half + first * stride;
+    if (p->m == 1) {
+        loam_k.dot_rows_f16(rows, n, stride, p->x, s->scores);
+        return;
+    }
+    for (size_t i = 0; i < n; i += p->tile_rows) {
+        const size_t some = n - i < p->tile_rows ? n - i : p->tile_rows;
+        loam_k.f16_to_f32(rows + i * stride, some * stride, s->wide);
+        loam_k.dot_tile(s->wide, some, stride, p->x, p->m, s->scores + i, p->block);
+    }
+}
+
+static void score_bytes(const pass *p, const scanner *s, size_t first, size_t n) {
+    const loam_flat *f = p->f;
+    for (size_t i = 0; i < n; i += p->tile_rows) {
+        const size_t some = n - i < p->tile_rows ? n - i : p->tile_rows;
+        const loam_byte_tile t = {.rows = f->bytes + (first + i) * f->byte_stride,
+                                  .scales = f->scales + first + i,
+                                  .x = (const int8_t *)p->bytes,
+                                  .offsets = p->offsets,
+                                  .n = some,
+                                  .m = p->m,
+                                  .stride = f->byte_stride};
+        loam_k.byte_tile(&t, s->scores + i, p->block);
+    }
+}
+
+static void scan_rows(void *ctx, size_t begin, size_t end, unsigned worker) {
+    const pass *p = ctx;
+    const scanner *s = &p->scanners[worker];
+    for (size_t at = begin; at < end; at += p->block) {
+        const size_t n = end - at < p->block ? end - at : p->block;
+        if (p->cancel && p->cancel->requested) return;
+        switch (p->scan) {
+        case LOAM_SCAN_F16: score_f16(p, s, at, n); break;
+        case LOAM_SCAN_INT8: score_bytes(p, s, at, n); break;
+        default: score_f32(p, s, at, n); break;
+        }
+        for (size_t j = 0; j < p->m; j++)
+            loam_hits_add_scores(&s->best[j], s->scores + j * p->block, n, at);
+    }
+}
+
+/* ---- results ---- */
+
+/* Join the workers' heaps of queries begin .. end and put their results into place. */
+static void finish_queries(void *ctx, size_t begin, size_t end, unsigned worker) {
+    const pass *p = ctx;
+    const size_t dim = p->f->dim;
+    (void)worker;
+    for (size_t j = begin; j < end; j++) {
+        loam_hits *all = &p->scanners[0].best[j];
+        for (size_t w = 1; w < p->n_scanners; w++) {
+            const loam_hits *more = &p->scanners[w].best[j];
+            for (size_t i = 0; i < more->n; i++) loam_hits_add(all, more->items[i]);
+        }
+        loam_hits out = {p->hits + j * p->stride, 0, p->k};
+        for (size_t i = 0; i < all->n; i++) {
+            loam_hit hit = all->items[i];
+            if (p->scan != LOAM_SCAN_F32)
+                loam_k.dot_rows(p->f->vectors + hit.id * dim, 1, dim, p->queries + j * dim,
+                                &hit.score);
+            loam_hits_add(&out, hit);
+        }
+        loam_hits_sort(&out);
+    }
+}
+
+/* ---- a pass ---- */
+
+/* The queries in the form of the copy. */
+static void convert_queries(pass *p) {
+    const loam_flat *f = p->f;
+    for (size_t j = 0; j < p->m; j++) {
+        const float *query = p->queries + j * f->dim;
+        if (p->scan == LOAM_SCAN_F16) {
+            float *x = p->x + j * f->half_stride;
+            memcpy(x, query, f->dim * sizeof *x);
+            memset(x + f->dim, 0, (f->half_stride - f->dim) * sizeof *x);
+        } else if (p->scan == LOAM_SCAN_INT8) {
+            uint8_t *x = p->bytes + j * f->byte_stride;
+            int32_t sum = 0;
+            loam_flat_quantize(query, f->dim, LOAM_BYTE_QUERY_MAX, 0, x);
+            memset(x + f->dim, 0, f->byte_stride - f->dim);
+            for (size_t k = 0; k < f->dim; k++) sum += (int8_t)x[k];
+            p->offsets[j] = 128 * sum;
+        }
+    }
+}
+
+static void free_pass(pass *p) {
+    for (size_t w = 0; p->scanners && w < p->n_scanners; w++) {
+        free(p->scanners[w].scores);
+        free(p->scanners[w].wide);
+        free(p->scanners[w].best);
+    }
+    free(p->scanners);
+    free(p->items);
+    free(p->x);
+    free(p->bytes);
+    free(p->offsets);
+}
+
+/* Memory of one worker, for m queries. */
+static int make_scanner(const pass *p, scanner *s, size_t m) {
+    s->scores = loam_alloc(m * p->block, sizeof *s->scores);
+    s->best = loam_alloc(m, sizeof *s->best);
+    if (p->scan == LOAM_SCAN_F16)
+        s->wide = loam_alloc(p->tile_rows * p->f->half_stride, sizeof *s->wide);
+    return s->scores && s->best && (p->scan != LOAM_SCAN_F16 || s->wide);
+}
+
+static int make_pass(pass *p, size_t m) {
+    const loam_flat *f = p->f;
+    int made = 1;
+    p->block = BLOCK_SCORES / m < MAX_BLOCK ? BLOCK_SCORES / m : MAX_BLOCK;
+    const size_t width = p->scan == LOAM_SCAN_INT8 ? f->byte_stride / sizeof(float) : f->dim;
+    p->tile_rows = LOAM_DOT_TILE / width / 12 * 12; /* whole tiles of every instruction set */
+    if (p->tile_rows < 12) p->tile_rows = 12;
+    p->items = loam_alloc(p->n_scanners * m * p->kept, sizeof *p->items);
+    p->scanners = loam_alloc(p->n_scanners, sizeof *p->scanners);
+    for (size_t w = 0; p->scanners && w < p->n_scanners; w++)
+        made = made && make_scanner(p, &p->scanners[w], m);
+    if (p->scan == LOAM_SCAN_F16) {
+        p->x = loam_alloc(m * f->half_stride, sizeof *p->x);
+        made = made && p->x;
+    } else if (p->scan == LOAM_SCAN_INT8) {
+        p->bytes = loam_alloc(m, f->byte_stride);
+        p->offsets = loam_alloc(m, sizeof *p->offsets);
+        made = made && p->bytes && p->offsets;
+    }
+    return made && p->items && p->scanners;
+}
+
+static void run_pass(pass *p, loam_pool *pool) {
+    for (size_t w = 0; w < p->n_scanners; w++)
+        for (size_t j = 0; j < p->m; j++)
+            p->scanners[w].best[j] = (loam_hits){p->items + (w * p->m + j) * p->kept, 0, p->kept};
+    convert_queries(p);
+    loam_flat_for(pool, p->f->count, 256, scan_rows, p);
+    loam_flat_for(pool, p->m, 1, finish_queries, p);
+}
+
+loam_status loam_flat_search(loam_flat *f, loam_pool *pool, loam_scan scan, const float *queries,
+                             size_t n_queries, loam_hit *hits, size_t k, const loam_cancel *cancel,
+                             loam_err *err) {
+    loam_status st = loam_flat_prepare(f, pool, scan, err);
+    pass p = {
+        .f = f, .scan = scan, .cancel = cancel, .n_scanners = pool ? loam_pool_size(pool) : 1};
+    if (st || k == 0 || n_queries == 0 || f->count == 0) return st;
+    const size_t stride = k;
+    p.k = k < f->count ? k : f->count;
+    p.kept = p.k;
+    if (scan != LOAM_SCAN_F32) p.kept = p.k < LEAST_KEPT / 4 ? LEAST_KEPT : 4 * p.k;
+    if (p.kept > f->count) p.kept = f->count;
+    size_t most = HEAP_BYTES / sizeof *hits / p.n_scanners / p.kept;
+    most = most < 1 ? 1 : most > PASS ? PASS : most;
+    if (most > n_queries) most = n_queries;
+    if (!make_pass(&p, most))
+        st = loam_fail(err, LOAM_ERR_MEMORY, "search: %zu queries, %zu results each", n_queries, k);
+    for (size_t at = 0; !st && at < n_queries; at += most) {
+        p.m = n_queries - at < most ? n_queries - at : most;
+        p.queries = queries + at * f->dim;
+        p.hits = hits + at * stride;
+        p.stride = stride;
+        run_pass(&p, pool);
+        if (cancel && cancel->requested)
+            st = loam_fail(err, LOAM_ERR_CANCELLED, "search: cancelled");
+    }
+    free_pass(&p);
+    return st;
+}
