@@ -67,7 +67,7 @@ LIBS_loam_html := -lgumbo -lseccomp
 LIBS_fuzz_html := -lgumbo
 LIBS_loam_pull := -lcurl -lcrypto
 
-.PHONY: all lib bench test test-models check demo install clean deps format
+.PHONY: all lib bench man test test-models check demo install clean deps format
 all: $(BINS)
 lib: $(LIB)
 
@@ -128,7 +128,9 @@ format:
 clean:
 	rm -rf build
 
-install: all
-	tools/install.sh "$(BIN)" "$(O)" "$(DESTDIR)$(PREFIX)"
+man: all
+	@tools/make-man.sh "$(BIN)" "$(O)/man"
+install: man
+	DESTDIR="$(DESTDIR)" tools/install.sh "$(BIN)" "$(O)" "$(O)/man" "$(PREFIX)"
 
 -include $(shell find $(O) -name '*.d' 2>/dev/null)

@@ -62,7 +62,6 @@ static int is_blank(const loam_buf *b) {
 static int ask(rag_app *app, loam_text question) {
     static rag_contexts contexts; /* large: not on the stack */
     loam_err err = {0};
-    cli_cancel.requested = 0;
     const loam_status st = rag_retrieve(app, question, &contexts, &err);
     if (st) {
         if (st != LOAM_ERR_CANCELLED) cli_error("question: %s", err.msg);
@@ -94,7 +93,7 @@ int main(int argc, char **argv) {
         else
             printf("Using model %s (reranker disabled)\n", app.model_name);
         printf("\nType a question (Ctrl+C to exit):\n\n");
-        fflush(stdout);
+        cli_flush();
     }
     rag_lines *lines = rag_lines_open(interactive);
     while (rag_lines_next(lines, &line)) {

@@ -5,7 +5,7 @@
  *     static const cli_program PROGRAM = {"loam embed", "[OPTIONS]", "one line", OPTIONS, EXAMPLES};
  *     cli_parse(&PROGRAM, argc, argv, &a, &rest);       exits for --help, --version, bad usage
  *
- * One option table gives parsing, --help, the man page and completions.
+ * One option table gives parsing, --help and the man page.
  */
 #ifndef LOAM_CLI_H
 #define LOAM_CLI_H
@@ -83,11 +83,12 @@ _Noreturn void cli_fail(int exit_code, const char *fmt, ...) LOAM_PRINTF(2, 3);
  * truncated under its mapping. */
 void cli_start(const char *program);
 extern loam_cancel cli_cancel;
-/* Flush stdout and report a write error (full disk: exit 6; closed pipe: quiet). Call before exit 0. */
+/* Flush stdout; why it failed the first time is kept for cli_finish. */
+void cli_flush(void);
+/* The same, and report a write error (full disk: exit 6; closed pipe: quiet).  Call before exit 0. */
 int cli_finish(int exit_code);
-/* Temp file removed at exit, even by a signal. NULL forgets. */
-void cli_stdout_text(const char *text,
-                     size_t n); /* to stdout; on a terminal control characters are shown as '?' */
+/* To stdout; on a terminal control characters are shown as '?'. */
+void cli_stdout_text(const char *text, size_t n);
 
 int cli_color(FILE *f); /* terminal, NO_COLOR empty, TERM not dumb */
 int cli_is_tty(FILE *f);
@@ -98,15 +99,23 @@ cli_progress *cli_progress_new(const char *what, uint64_t total,
                                const char *unit); /* unit "B": bytes */
 void cli_progress_set(cli_progress *p, uint64_t done, uint64_t total);
 void cli_progress_end(cli_progress *p); /* clears the line; NULL is allowed */
+/* Clear the line of the bar that is shown, until it is drawn again; messages do so themselves. */
+void cli_progress_hide(void);
 
 /* Folder of a model by name: cache lookup; when missing and stdin allows nothing, exits 3 with the
  * `loam pull` command.  Caller frees. */
 char *cli_find_model(const char *name);
 loam_pool *cli_pool(size_t n_threads); /* exits on failure */
+/* Of --precision's word; NULL: fast, the default of every program. */
+loam_precision cli_precision(const char *word);
+/* Seconds since 1970 for templates that print a date: SOURCE_DATE_EPOCH (then *utc is 1), else now.
+ * Exits 2 when the variable is no such number. */
+int64_t cli_clock(int *utc);
 
-/* Next line from stdin without its newline (growing buffer): 1, 0 at the end. Exits on read errors. */
+/* Next line from stdin without its newline (growing buffer): 1; 0 at the end, or when cli_cancel asks to
+ * stop.  Exits on read errors. */
 int cli_read_line(loam_buf *line);
-/* All of stdin; exits 2 when it is a terminal. */
+/* All of stdin; exits 2 when it is a terminal, 130 when asked to stop. */
 void cli_read_stdin(loam_buf *out);
 
 /* Helpers of the library beside the program: BIN/../libexec/loam/NAME, or BIN/NAME,

@@ -1,10 +1,11 @@
-/* find.c - models by name, helper programs, the pool. */
+/* find.c - what the programs take from around them: models by name, helpers, the pool, the clock. */
 #include "cli/cli.h"
 
 #include <limits.h>
 #include <loam/hub.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 char *cli_find_model(const char *name) {
@@ -19,6 +20,21 @@ loam_pool *cli_pool(size_t n_threads) {
     loam_err err = {0};
     if (loam_pool_new(&pool, (unsigned)n_threads, &err)) cli_die(&err);
     return pool;
+}
+
+loam_precision cli_precision(const char *word) {
+    return word && strcmp(word, "exact") == 0 ? LOAM_EXACT : LOAM_FAST;
+}
+
+int64_t cli_clock(int *utc) {
+    const char *epoch = getenv("SOURCE_DATE_EPOCH");
+    *utc = epoch && *epoch;
+    if (!*utc) return (int64_t)time(NULL);
+    char *end = NULL;
+    const long long at = strtoll(epoch, &end, 10);
+    if (*end || at < 0 || at > 253402300799LL) /* the year 9999 */
+        cli_fail(CLI_EXIT_USAGE, "SOURCE_DATE_EPOCH '%s': not a number of seconds", epoch);
+    return at;
 }
 
 static char *executable(const char *folder, const char *middle, const char *name) {

@@ -1,4 +1,4 @@
-/* man.c - the option table as a man page (roff) and as a bash completion; see tools/make-man.sh. */
+/* man.c - the option table as a man page (roff); see tools/make-man.sh. */
 #include "cli/man.h"
 #include "cli/cli.h"
 

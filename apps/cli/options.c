@@ -1,4 +1,4 @@
-/* options.c - one table gives parsing, --help and (by tools/) man pages and completions. */
+/* options.c - one table gives parsing, --help and (by tools/make-man.sh) man pages. */
 #include "cli/cli.h"
 #include "cli/man.h"
 

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
 
 struct cli_progress {
@@ -15,11 +14,7 @@ struct cli_progress {
     int shown;
 };
 
-static double seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
+static cli_progress *visible; /* the one whose line is on the terminal */
 
 static int wanted(void) {
     const char *term = getenv("TERM");
@@ -32,7 +27,7 @@ cli_progress *cli_progress_new(const char *what, uint64_t total, const char *uni
     snprintf(p->what, sizeof p->what, "%s", what);
     p->unit = unit;
     p->total = total;
-    p->started = seconds();
+    p->started = loam_now();
     p->shown = wanted() ? 0 : -1;
     return p;
 }
@@ -72,6 +67,7 @@ static void draw(cli_progress *p, double now) {
     if (ioctl(STDERR_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col > 1) columns = w.ws_col;
     fprintf(stderr, "\r\033[K%.*s", (int)(columns - 1), line);
     fflush(stderr);
+    visible = p;
 }
 
 void cli_progress_set(cli_progress *p, uint64_t done, uint64_t total) {
@@ -79,7 +75,7 @@ void cli_progress_set(cli_progress *p, uint64_t done, uint64_t total) {
     p->done = done;
     if (total) p->total = total;
     if (p->shown < 0) return;
-    const double now = seconds();
+    const double now = loam_now();
     /* short work shows nothing; then ten times a second is as fast as one reads */
     if (now - p->started < 0.5 || (p->shown && now - p->drawn < 0.1)) return;
     p->shown = 1;
@@ -87,11 +83,14 @@ void cli_progress_set(cli_progress *p, uint64_t done, uint64_t total) {
     draw(p, now);
 }
 
+void cli_progress_hide(void) {
+    if (!visible) return;
+    fputs("\r\033[K", stderr);
+    fflush(stderr);
+    visible = NULL;
+}
+
 void cli_progress_end(cli_progress *p) {
-    if (!p) return;
-    if (p->shown > 0) {
-        fputs("\r\033[K", stderr);
-        fflush(stderr);
-    }
+    if (p && p == visible) cli_progress_hide();
     free(p);
 }

@@ -14,6 +14,7 @@ loam_cancel cli_cancel;
 static const char *program_name = "loam";
 static volatile sig_atomic_t last_interrupt;
 static volatile sig_atomic_t last_signal;
+static int output_errno; /* of the first flush that failed: stdio keeps a flag, not the reason */
 
 void cli_set_program(const char *name) {
     program_name = name;
@@ -25,7 +26,8 @@ static void print_line(const char *prefix, const char *fmt, va_list args) {
     vsnprintf(line, sizeof line, fmt, args);
     for (char *s = line; *s; s++)
         if ((unsigned char)*s < 0x20 || *s == 0x7f) *s = '?';
-    fflush(stdout);
+    cli_flush();
+    cli_progress_hide();
     fprintf(stderr, "%s: %s%s\n", program_name, prefix, line);
 }
 
@@ -68,7 +70,8 @@ int cli_exit_code(loam_status status) {
 
 void cli_die(const loam_err *err) {
     if (err->status == LOAM_ERR_CANCELLED) {
-        fflush(stdout);
+        cli_flush();
+        cli_progress_hide();
         exit(interrupted_by(CLI_EXIT_SIGINT));
     }
     cli_error("%s", err->msg);
@@ -130,11 +133,16 @@ void cli_start(const char *program) {
     catch (SIGBUS, on_bus_error, 0);
 }
 
+void cli_flush(void) {
+    errno = 0;
+    if (fflush(stdout) != 0 && !output_errno) output_errno = errno;
+}
+
 int cli_finish(int exit_code) {
     exit_code = interrupted_by(exit_code);
-    errno = 0;
-    if (fflush(stdout) == 0 && !ferror(stdout)) return exit_code;
-    const int e = errno;
+    cli_flush();
+    if (!output_errno && !ferror(stdout)) return exit_code;
+    const int e = output_errno;
     if (e == EPIPE) return exit_code ? exit_code : 128 + SIGPIPE;
     cli_error("cannot write the output: %s", e ? strerror(e) : "write error");
     return e == ENOSPC || e == EDQUOT ? CLI_EXIT_RESOURCES : CLI_EXIT_RUNTIME;
@@ -173,11 +181,12 @@ int cli_read_line(loam_buf *line) {
         errno = 0;
         const int c = getchar();
         if (c == EOF) {
-            if (ferror(stdin) && errno == EINTR && !cli_cancel.requested) {
+            if (cli_cancel.requested) return 0; /* half a line is none */
+            if (ferror(stdin) && errno == EINTR) {
                 clearerr(stdin);
                 continue;
             }
-            if (ferror(stdin) && errno != EINTR)
+            if (ferror(stdin))
                 cli_fail(CLI_EXIT_RUNTIME, "cannot read standard input: %s", strerror(errno));
             return line->n > 0;
         }

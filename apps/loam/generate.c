@@ -1,6 +1,7 @@
 /* generate.c - loam generate: a prompt through a language model, streamed. */
 #include "cli/cli.h"
 #include "loam/commands.h"
+#include "loam/lines.h"
 
 #include <loam/chat.h>
 #include <loam/engine.h>
@@ -8,7 +9,6 @@
 #include <loam/text.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 typedef struct arguments {
     const char *model, *prompt, *ids, *system, *precision;
@@ -37,7 +37,7 @@ static const cli_option OPTIONS[] = {
      "go on after the end-of-answer token", 0, 0},
     {"stop", 0, CLI_STRINGS, offsetof(arguments, stops), "TEXT",
      "end the answer before this text; may be given several times", 0, 0},
-    {"temp", 't', CLI_FLOAT, offsetof(arguments, temperature), "T",
+    {"temp", 0, CLI_FLOAT, offsetof(arguments, temperature), "T",
      "temperature; 0 takes the likeliest token (default: 0)", 0, 100},
     {"top-p", 0, CLI_FLOAT, offsetof(arguments, top_p), "P",
      "keep the likeliest tokens that hold P (default: 1, off)", 0, 1},
@@ -55,8 +55,8 @@ static const cli_option OPTIONS[] = {
     {"n-ctx", 'c', CLI_SIZE, offsetof(arguments, n_ctx), "N",
      "room for N tokens (default: what prompt and answer need, at least 4096, at most the model's)",
      0, 1 << 28},
-    {"threads", 0, CLI_SIZE, offsetof(arguments, threads), "N",
-     "threads (default: the CPUs it may use)", 0, 1024},
+    {"threads", 't', CLI_SIZE, offsetof(arguments, threads), "N",
+     "threads (default: the CPUs this process may use)", 0, 256},
     {"json", 0, CLI_FLAG, offsetof(arguments, json), "",
      "one JSON object with ids, text, log probabilities, timings", 0, 0},
     {0}};
@@ -92,7 +92,7 @@ static void show(answer *w) {
     loam_buf_append(&w->text, w->shown.data, w->shown.n);
     if (!w->a->json && w->shown.n) {
         cli_stdout_text(w->shown.data, w->shown.n);
-        fflush(stdout);
+        cli_flush();
     }
     loam_buf_clear(&w->shown);
 }
@@ -118,7 +118,7 @@ static int on_step(void *ctx, const loam_step *step) {
         show(w);
     } else if (!w->a->json) {
         printf(w->ids.n > 1 ? " %d" : "%d", step->id);
-        fflush(stdout);
+        cli_flush();
     }
     return w->stopped || w->err.status != LOAM_OK;
 }
@@ -136,25 +136,6 @@ static void finish_text(answer *w) {
         putchar('\n');
 }
 
-/* '[1, 2, 3]' */
-static void parse_ids(const char *text, loam_ids *out) {
-    loam_json *doc = NULL;
-    loam_err err = {0};
-    if (loam_json_parse(&doc, text, strlen(text), "--ids", 0, &err))
-        cli_fail(CLI_EXIT_USAGE, "%s", err.msg);
-    const loam_json_value *list = loam_json_root(doc);
-    if (loam_json_type_of(list) != LOAM_JSON_ARRAY)
-        cli_fail(CLI_EXIT_USAGE, "--ids: not a list such as '[1, 2, 3]'");
-    for (const loam_json_value *v = loam_json_first(list); v; v = loam_json_next(v)) {
-        int64_t id;
-        if (!loam_json_int(v, &id) || id < 0 || id > INT32_MAX)
-            cli_fail(CLI_EXIT_USAGE, "--ids: item %zu is not a token id", out->n);
-        if (!loam_ids_push(out, (int32_t)id)) cli_fail(CLI_EXIT_RESOURCES, "--ids: out of memory");
-    }
-    if (out->n == 0) cli_fail(CLI_EXIT_USAGE, "--ids: the list is empty");
-    loam_json_free(doc);
-}
-
 static void read_prompt(const arguments *a, loam_buf *out) {
     if (a->prompt) {
         loam_buf_puts(out, a->prompt);
@@ -167,11 +148,6 @@ static void read_prompt(const arguments *a, loam_buf *out) {
     if (out->n == 0) cli_fail(CLI_EXIT_USAGE, "the prompt is empty");
 }
 
-static int64_t now(void) {
-    const char *fixed = getenv("SOURCE_DATE_EPOCH");
-    return fixed && *fixed ? strtoll(fixed, NULL, 10) : (int64_t)time(NULL);
-}
-
 /* The prompt's ids: as given, the text as it is, or a user message in the chat template. */
 static void make_prompt(const arguments *a, const char *folder, const loam_tokenizer *tok,
                         loam_ids *out) {
@@ -180,17 +156,19 @@ static void make_prompt(const arguments *a, const char *folder, const loam_token
     loam_err err = {0};
 
     if (a->ids) {
-        parse_ids(a->ids, out);
+        lines_ids(a->ids, out);
         return;
     }
     read_prompt(a, &text);
     if (!a->raw && loam_template_open(&tmpl, folder, &err) && err.status != LOAM_ERR_NOT_FOUND)
         cli_die(&err);
     if (tmpl) {
+        int utc;
+        const int64_t now = cli_clock(&utc);
         loam_chat_message m[2] = {{"system", a->system, a->system ? strlen(a->system) : 0},
                                   {"user", text.data, text.n}};
         if (loam_chat_encode(tok, tmpl, a->system ? m : m + 1, a->system ? 2 : 1,
-                             &(loam_chat_options){.now = now()}, out, &err))
+                             &(loam_chat_options){.now = now, .utc = utc}, out, &err))
             cli_die(&err);
     } else {
         loam_buf all = {0};
@@ -212,12 +190,6 @@ static size_t choose_context(const arguments *a, const loam_model *m, size_t n_p
     size_t n = n_prompt + (a->max_tokens < info.n_ctx_max ? a->max_tokens : info.n_ctx_max);
     if (n < 4096) n = 4096;
     return n < info.n_ctx_max ? n : info.n_ctx_max;
-}
-
-static double seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
 static void put_ids(loam_buf *b, const char *key, const loam_ids *ids) {
@@ -276,8 +248,7 @@ static void check_usage(const arguments *a) {
 
 /* Everything after the options: returns the exit code. */
 static int run(const arguments *a, const char *folder, loam_pool *pool) {
-    const loam_precision precision =
-        a->precision && strcmp(a->precision, "exact") == 0 ? LOAM_EXACT : LOAM_FAST;
+    const loam_model_options options = {.pool = pool, .precision = cli_precision(a->precision)};
     loam_model *model = NULL;
     loam_session *session = NULL;
     loam_tokenizer *tok = NULL;
@@ -285,19 +256,17 @@ static int run(const arguments *a, const char *folder, loam_pool *pool) {
     loam_err err = {0};
     answer w = {.a = a};
 
-    double start = seconds();
-    if (loam_model_open(&model, folder, &(loam_model_options){.pool = pool, .precision = precision},
-                        &err))
-        cli_die(&err);
-    double load = seconds() - start;
+    double start = loam_now();
+    if (loam_model_open(&model, folder, &options, &err)) cli_die(&err);
+    double load = loam_now() - start;
     if (loam_tokenizer_open(&tok, folder, &err)) {
         if (!a->ids) cli_die(&err);
         if (err.status != LOAM_ERR_NOT_FOUND) cli_warn("%s; going on without text", err.msg);
     }
     make_prompt(a, folder, tok, &prompt);
-    start = seconds();
+    start = loam_now();
     if (loam_session_new(&session, model, choose_context(a, model, prompt.n), &err)) cli_die(&err);
-    load += seconds() - start;
+    load += loam_now() - start;
     /* special tokens are shown, as decoding the ids in Python shows them; eos ends the answer */
     if (tok && loam_detok_new(&w.detok, tok, 0, &err)) cli_die(&err);
     if (loam_stops_new(&w.stops, a->stops.items, a->stops.n, &err)) cli_die(&err);

@@ -15,7 +15,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 typedef struct args {
     const char *vdb_path, *model, *chunker, *precision, *text_field;
@@ -48,7 +47,7 @@ static const cli_option OPTIONS[] = {
     {"text-field", 0, CLI_STRING, offsetof(args, text_field), "NAME",
      "of JSONL and CSV (default: text, content or body)", 0, 0},
     {"threads", 't', CLI_SIZE, offsetof(args, threads), "N",
-     "threads (default: as many as this process may use)", 1, 1024},
+     "threads (default: the CPUs this process may use)", 0, 256},
     {"batch", 0, CLI_SIZE, offsetof(args, batch), "N",
      "chunks embedded between two looks at progress and Ctrl-C (default 256)", 1, 65536},
     {"precision", 0, CLI_CHOICE, offsetof(args, precision), "exact|fast",
@@ -124,12 +123,6 @@ typedef struct job {
     uint64_t bytes_done;
     cli_progress *progress;
 } job;
-
-static double seconds_now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static void stop_if_cancelled(job *j) {
     if (!cli_cancel.requested) return;
@@ -601,8 +594,6 @@ static void print_report(const job *j, double seconds, int written) {
 /* Old documents of the given paths that are no longer there, or no longer readable. */
 static void count_removed(job *j) {
     const size_t n = j->old ? loam_index_n_documents(j->old) : 0;
-    const char **now = calloc(j->n_documents + 1, sizeof *now);
-    if (!now) ingest_no_memory();
     path_order *order = calloc(j->n_documents + 1, sizeof *order);
     if (!order) ingest_no_memory();
     for (size_t i = 0; i < j->n_documents; i++) order[i] = (path_order){j->documents[i].path, i};
@@ -620,7 +611,6 @@ static void count_removed(job *j) {
         j->n_removed += low == j->n_documents || strcmp(order[low].path, path) != 0;
     }
     free(order);
-    free(now);
 }
 
 static void open_embedder(job *j) {
@@ -634,10 +624,7 @@ static void open_embedder(job *j) {
         return;
     }
     if (!j->model_folder) j->model_folder = cli_find_model(j->model_id);
-    const loam_embedder_options o = {
-        .pool = j->pool,
-        .precision =
-            j->a.precision && strcmp(j->a.precision, "exact") == 0 ? LOAM_EXACT : LOAM_FAST};
+    const loam_embedder_options o = {.pool = j->pool, .precision = cli_precision(j->a.precision)};
     if (loam_embedder_open(&j->embedder, j->model_folder, &o, &err)) cli_die(&err);
     j->dim = j->a.dry_run ? 0 : loam_embedder_dim(j->embedder);
     if (loam_embedder_count_tokens(j->embedder, (loam_text){"", 0}, &j->n_special, &err))
@@ -681,7 +668,7 @@ static int finish(job *j, double started) {
         write_index(j);
         written = 1;
     }
-    const double seconds = seconds_now() - started;
+    const double seconds = loam_now() - started;
     if (j->a.json)
         print_json(j, seconds, written);
     else
@@ -692,7 +679,7 @@ static int finish(job *j, double started) {
 int loam_cmd_ingest(int argc, char **argv) {
     job j = {.a = {.size = NOT_GIVEN, .overlap = NOT_GIVEN, .batch = 256}};
     cli_strings paths = {0};
-    const double started = seconds_now();
+    const double started = loam_now();
 
     cli_set_program("loam ingest");
     cli_parse(&PROGRAM, argc, argv, &j.a, &paths);

@@ -1,4 +1,4 @@
-/* lines.c - texts from standard input; the header says how a line is read. */
+/* lines.c - texts from standard input and lists of ids; the header says how they are read. */
 #include "loam/lines.h"
 
 #include "cli/cli.h"
@@ -51,7 +51,6 @@ static void append_line(loam_buf *out, const loam_buf *line) {
 void lines_read(lines *l) {
     loam_buf line = {0};
     while (cli_read_line(&line)) {
-        if (cli_cancel.requested) break;
         lines_check_utf8(line.data, line.n, "standard input", l->n + 1);
         const size_t start = l->bytes.n;
         append_line(&l->bytes, &line);
@@ -80,6 +79,20 @@ void lines_deinit(lines *l) {
     *l = (lines){0};
 }
 
-loam_precision lines_precision(const char *word) {
-    return word && strcmp(word, "exact") == 0 ? LOAM_EXACT : LOAM_FAST;
+void lines_ids(const char *text, loam_ids *out) {
+    loam_json *doc = NULL;
+    loam_err err = {0};
+    if (loam_json_parse(&doc, text, strlen(text), "--ids", 0, &err))
+        cli_fail(CLI_EXIT_USAGE, "%s", err.msg);
+    const loam_json_value *list = loam_json_root(doc);
+    if (loam_json_type_of(list) != LOAM_JSON_ARRAY)
+        cli_fail(CLI_EXIT_USAGE, "--ids: not a list such as '[1, 2, 3]'");
+    for (const loam_json_value *v = loam_json_first(list); v; v = loam_json_next(v)) {
+        int64_t id;
+        if (!loam_json_int(v, &id) || id < 0 || id > INT32_MAX)
+            cli_fail(CLI_EXIT_USAGE, "--ids: item %zu is not a token id", out->n);
+        if (!loam_ids_push(out, (int32_t)id)) cli_fail(CLI_EXIT_RESOURCES, "--ids: out of memory");
+    }
+    if (out->n == 0) cli_fail(CLI_EXIT_USAGE, "--ids: the list is empty");
+    loam_json_free(doc);
 }

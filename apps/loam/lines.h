@@ -1,8 +1,9 @@
-/* lines.h - texts from standard input, one a line, as embed and rerank take them. */
+/* lines.h - what several commands take: texts from standard input, one a line, and lists of ids. */
 #ifndef LOAM_APPS_LINES_H
 #define LOAM_APPS_LINES_H
 
 #include <loam/rag.h>
+#include <loam/text.h>
 
 typedef struct lines {
     loam_text *items;
@@ -18,7 +19,7 @@ void lines_deinit(lines *l);
 /* Exits 4 with "WHAT: line NUMBER: not UTF-8 at byte N" (number 0: no line). */
 void lines_check_utf8(const char *text, size_t n, const char *what, size_t number);
 
-/* LOAM_EXACT or LOAM_FAST by the option's word; NULL: fast. */
-loam_precision lines_precision(const char *word);
+/* The token ids of --ids '[1, 2, 3]', at least one; exits 2 on anything else. */
+void lines_ids(const char *text, loam_ids *out);
 
 #endif

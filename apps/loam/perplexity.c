@@ -6,6 +6,7 @@
  */
 #include "cli/cli.h"
 #include "loam/commands.h"
+#include "loam/lines.h"
 
 #include <errno.h>
 #include <loam/engine.h>
@@ -32,8 +33,8 @@ static const cli_option OPTIONS[] = {
      "window (default: the model's context, at most 4096)", 2, 1 << 28},
     {"precision", 0, CLI_CHOICE, offsetof(arguments, precision), "exact|fast",
      "fast: 8-bit activations; exact: f32 (default: fast)", 0, 0},
-    {"threads", 0, CLI_SIZE, offsetof(arguments, threads), "N",
-     "threads (default: the CPUs it may use)", 0, 1024},
+    {"threads", 't', CLI_SIZE, offsetof(arguments, threads), "N",
+     "threads (default: the CPUs this process may use)", 0, 256},
     {"tokens", 0, CLI_FLAG, offsetof(arguments, tokens), "",
      "with --json: the negative log-likelihood of every token", 0, 0},
     {"json", 0, CLI_FLAG, offsetof(arguments, json), "", "one JSON object", 0, 0},
@@ -120,30 +121,13 @@ static void read_files(const cli_strings *files, loam_buf *out) {
     if (out->failed) cli_fail(CLI_EXIT_RESOURCES, "text: out of memory");
 }
 
-static void parse_ids(const char *text, loam_ids *out) {
-    loam_json *doc = NULL;
-    loam_err err = {0};
-    if (loam_json_parse(&doc, text, strlen(text), "--ids", 0, &err))
-        cli_fail(CLI_EXIT_USAGE, "%s", err.msg);
-    if (loam_json_type_of(loam_json_root(doc)) != LOAM_JSON_ARRAY)
-        cli_fail(CLI_EXIT_USAGE, "--ids: not a list such as '[1, 2, 3]'");
-    for (const loam_json_value *v = loam_json_first(loam_json_root(doc)); v;
-         v = loam_json_next(v)) {
-        int64_t id;
-        if (!loam_json_int(v, &id) || id < 0 || id > INT32_MAX)
-            cli_fail(CLI_EXIT_USAGE, "--ids: item %zu is not a token id", out->n);
-        if (!loam_ids_push(out, (int32_t)id)) cli_fail(CLI_EXIT_RESOURCES, "--ids: out of memory");
-    }
-    loam_json_free(doc);
-}
-
 static void read_ids(const arguments *a, const char *folder, const cli_strings *files,
                      loam_ids *out) {
     loam_tokenizer *tok = NULL;
     loam_buf text = {0};
     loam_err err = {0};
     if (a->ids) {
-        parse_ids(a->ids, out);
+        lines_ids(a->ids, out);
     } else {
         if (loam_tokenizer_open(&tok, folder, &err)) cli_die(&err);
         read_files(files, &text);
@@ -195,9 +179,7 @@ int loam_cmd_perplexity(int argc, char **argv) {
     if (a.ids && files.n) cli_fail(CLI_EXIT_USAGE, "--ids and files exclude each other");
     char *folder = cli_find_model(a.model);
     loam_pool *pool = cli_pool(a.threads);
-    const loam_model_options o = {
-        .pool = pool,
-        .precision = a.precision && strcmp(a.precision, "exact") == 0 ? LOAM_EXACT : LOAM_FAST};
+    const loam_model_options o = {.pool = pool, .precision = cli_precision(a.precision)};
     if (loam_model_open(&model, folder, &o, &err)) cli_die(&err);
     read_ids(&a, folder, &files, &ids);
     loam_model_get_info(model, &info);

@@ -25,7 +25,7 @@ static const cli_option OPTIONS[] = {
     {"json", 0, CLI_FLAG, offsetof(args, json), NULL,
      "one JSON object: scores in input order, ranking by score", 0, 0},
     {"threads", 't', CLI_SIZE, offsetof(args, threads), "N",
-     "threads (default: as many as this process may use)", 0, 1024},
+     "threads (default: the CPUs this process may use)", 0, 256},
     {0}};
 
 static const cli_program PROGRAM = {
@@ -95,7 +95,7 @@ int loam_cmd_rerank(int argc, char **argv) {
     loam_pool *pool = cli_pool(a.threads);
     loam_reranker *r = NULL;
     loam_err err = {0};
-    const loam_embedder_options options = {.pool = pool, .precision = lines_precision(a.precision)};
+    const loam_embedder_options options = {.pool = pool, .precision = cli_precision(a.precision)};
     if (loam_reranker_open(&r, folder, &options, &err)) cli_die(&err);
 
     lines l = {0};

@@ -18,16 +18,16 @@ typedef struct search_args {
 static const cli_option OPTIONS[] = {
     {"vdb-path", 0, CLI_STRING, offsetof(search_args, vdb_path), "X.npz", "the index to search", 0,
      0},
-    {"embed-model", 0, CLI_STRING, offsetof(search_args, embed_model), "E",
+    {"embed-model", 'm', CLI_STRING, offsetof(search_args, embed_model), "E",
      "embedder, by folder or name (default: the one the index names, else all-MiniLM-L6-v2)", 0, 0},
     {"mode", 0, CLI_CHOICE, offsetof(search_args, mode), "dense",
      "how to search: by vectors (default dense)", 0, 0},
     {"top-k", 'k', CLI_SIZE, offsetof(search_args, top_k), "K", "how many chunks (default 5)", 1,
      100000},
-    {"precision", 0, CLI_CHOICE, offsetof(search_args, precision), "fast|exact",
-     "arithmetic of the embedder (default exact)", 0, 0},
+    {"precision", 0, CLI_CHOICE, offsetof(search_args, precision), "exact|fast",
+     "arithmetic of the embedder (default: fast)", 0, 0},
     {"threads", 't', CLI_SIZE, offsetof(search_args, threads), "N",
-     "threads (default: the CPUs this process may use)", 0, 1024},
+     "threads (default: the CPUs this process may use)", 0, 256},
     {"json", 0, CLI_FLAG, offsetof(search_args, json), NULL, "print {\"hits\": [...]}", 0, 0},
     {0}};
 
@@ -64,8 +64,7 @@ static loam_embedder *open_embedder(const search_args *a, const loam_index *ix, 
     else if (loam_hub_find(&folder, DEFAULT_EMBEDDER, NULL, &err))
         cli_fail(CLI_EXIT_USAGE, "%s: does not say which embedder made it: pass --embed-model",
                  a->vdb_path);
-    const int fast = a->precision && strcmp(a->precision, "fast") == 0;
-    const loam_embedder_options o = {.pool = pool, .precision = fast ? LOAM_FAST : LOAM_EXACT};
+    const loam_embedder_options o = {.pool = pool, .precision = cli_precision(a->precision)};
     if (loam_embedder_open(&e, folder, &o, &err)) cli_die(&err);
     if (guessed && loam_embedder_dim(e) != loam_index_dim(ix))
         cli_fail(CLI_EXIT_USAGE,

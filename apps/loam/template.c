@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
 typedef struct template_args {
     const char *model;
@@ -81,18 +80,6 @@ static loam_json *read_variables(const template_args *a) {
     return vars;
 }
 
-/* The clock for strftime_now: SOURCE_DATE_EPOCH in UTC, or now in local time. */
-static int64_t read_clock(unsigned *flags) {
-    const char *epoch = getenv("SOURCE_DATE_EPOCH");
-    char *end = NULL;
-    if (!epoch || !*epoch) return (int64_t)time(NULL);
-    const long long at = strtoll(epoch, &end, 10);
-    if (*end || at < 0 || at > 253402300799LL) /* the year 9999 */
-        cli_fail(CLI_EXIT_USAGE, "SOURCE_DATE_EPOCH: '%s' is not a number of seconds", epoch);
-    *flags |= LOAM_TEMPLATE_UTC;
-    return at;
-}
-
 /* A template file as it is; else a model by folder or name.  Caller frees. */
 static char *find_source(const char *model) {
     struct stat st;
@@ -108,10 +95,11 @@ int loam_cmd_template(int argc, char **argv) {
     loam_err err = {0};
     loam_template *t = NULL;
     loam_buf out = {0};
-    unsigned flags = LOAM_TEMPLATE_CHAT;
     cli_parse(&PROGRAM, argc, argv, &a, &rest);
     if (!a.model) cli_fail(CLI_EXIT_USAGE, "--model is missing: see 'loam template --help'");
-    const int64_t now = read_clock(&flags);
+    int utc;
+    const int64_t now = cli_clock(&utc);
+    const unsigned flags = LOAM_TEMPLATE_CHAT | (utc ? (unsigned)LOAM_TEMPLATE_UTC : 0);
     char *folder = find_source(a.model);
     if (loam_template_open(&t, folder, &err)) cli_die(&err);
     loam_json *vars = read_variables(&a);

@@ -144,5 +144,5 @@ int loam_cmd_tokenize(int argc, char **argv) {
     loam_buf_deinit(&line);
     loam_buf_deinit(&out);
     loam_tokenizer_close(tok);
-    return CLI_EXIT_OK;
+    return cli_cancel.requested ? CLI_EXIT_SIGINT : CLI_EXIT_OK;
 }

@@ -5,7 +5,6 @@
 #include <loam/json.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 /* Wordings were tried on questions inside and outside the documents: this one keeps a 1.5B
  * model to full sentences; the second keeps it from answering what no passage speaks of. */
@@ -28,7 +27,7 @@ typedef struct stream {
 static void show(stream *s, size_t from) {
     if (!s->print || s->text.n == from) return;
     cli_stdout_text(s->text.data + from, s->text.n - from);
-    fflush(stdout);
+    cli_flush();
 }
 
 static int on_step(void *ctx, const loam_step *step) {
@@ -61,7 +60,8 @@ static loam_status encode_prompt(const rag_app *app, loam_text question, const r
         m[n++] = (loam_chat_message){"system", app->args->system, strlen(app->args->system)};
     m[n++] = (loam_chat_message){"user", user.data, user.n};
     ids->n = 0;
-    const loam_chat_options o = {.now = (int64_t)time(NULL)};
+    loam_chat_options o = {0};
+    o.now = cli_clock(&o.utc);
     const loam_status st = loam_chat_encode(app->tokenizer, app->template, m, n, &o, ids, err);
     loam_buf_deinit(&user);
     return st;
@@ -177,7 +177,7 @@ static void print_json(loam_text question, const rag_contexts *c, const stream *
                     r->first_token_seconds, r->decode_seconds);
     if (b.failed) cli_fail(CLI_EXIT_RESOURCES, "out of memory");
     fwrite(b.data, 1, b.n, stdout);
-    fflush(stdout);
+    cli_flush();
     loam_buf_deinit(&b);
 }
 
@@ -188,7 +188,7 @@ static void print_answer_text(rag_app *app, const stream *s, const rag_contexts 
     printf("\n");
     for (int i = 0; i < LINE_HYPHENS; i++) putchar('-');
     printf("\n\n");
-    fflush(stdout);
+    cli_flush();
 }
 
 static loam_status generate(rag_app *app, const loam_ids *ids, stream *s, loam_generate_result *r,
@@ -226,7 +226,7 @@ int rag_answer(rag_app *app, loam_text question, rag_contexts *c) {
             printf("\n[!] No passage looks related to the question (best score %.2f).\n",
                    (double)c->items[0].score);
         printf("\n💬 Answer:\n");
-        fflush(stdout);
+        cli_flush();
     }
     if (!st) st = generate(app, &ids, &s, &result, &err);
     if (st == LOAM_ERR_CANCELLED) {

@@ -7,10 +7,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static loam_precision precision_of(const rag_args *a) {
-    return !strcmp(a->precision, "exact") ? LOAM_EXACT : LOAM_FAST;
-}
-
 static void load_index(rag_app *app) {
     loam_err err = {0};
     char absolute[PATH_MAX];
@@ -41,7 +37,7 @@ static void load_embedder(rag_app *app) {
         guessed = 1;
     }
     char *folder = cli_find_model(name);
-    const loam_embedder_options o = {app->pool, precision_of(app->args)};
+    const loam_embedder_options o = {app->pool, cli_precision(app->args->precision)};
     if (loam_embedder_open(&app->embedder, folder, &o, &err)) cli_die(&err);
     free(folder);
     const size_t have = loam_embedder_dim(app->embedder), need = loam_index_dim(app->index);
@@ -67,7 +63,7 @@ static void load_reranker(rag_app *app) {
                  name, name);
         return;
     }
-    const loam_embedder_options o = {app->pool, precision_of(app->args)};
+    const loam_embedder_options o = {app->pool, cli_precision(app->args->precision)};
     if (loam_reranker_open(&app->reranker, folder, &o, &err)) cli_die(&err);
     app->reranker_name = name;
     free(folder);
@@ -92,7 +88,7 @@ static char *find_language_model(rag_app *app) {
 static void load_model(rag_app *app) {
     loam_err err = {0};
     char *folder = find_language_model(app);
-    const loam_model_options o = {app->pool, precision_of(app->args)};
+    const loam_model_options o = {app->pool, cli_precision(app->args->precision)};
     if (loam_model_open(&app->model, folder, &o, &err)) cli_die(&err);
     if (loam_tokenizer_open(&app->tokenizer, folder, &err)) cli_die(&err);
     if (loam_template_open(&app->template, folder, &err) && err.status != LOAM_ERR_NOT_FOUND)

@@ -105,6 +105,6 @@ void rag_print_contexts(const rag_contexts *c) {
         loam_buf_putc(&line, '\n');
         if (line.data) cli_stdout_text(line.data, line.n);
     }
-    fflush(stdout);
+    cli_flush();
     loam_buf_deinit(&line);
 }

@@ -85,6 +85,9 @@ LOAM_API loam_status loam_pool_new(loam_pool **out, unsigned n_threads, loam_err
 LOAM_API void loam_pool_free(loam_pool *pool); /* NULL is allowed */
 LOAM_API unsigned loam_pool_size(const loam_pool *pool);
 
+/* Seconds of a clock that never goes back; only differences mean something. */
+LOAM_API double loam_now(void);
+
 /* Number of CPUs this process may use: affinity mask, then cgroup v1/v2 quota. */
 LOAM_API unsigned loam_cpu_count(void);
 

@@ -20,7 +20,8 @@ typedef struct loam_chat_message {
 } loam_chat_message;
 
 typedef struct loam_chat_options {
-    int64_t now;                  /* for templates that print the date */
+    int64_t now;                  /* seconds since 1970, for templates that print the date */
+    int utc;                      /* print it in UTC instead of local time */
     const loam_json_value *extra; /* further template variables (an object), or NULL */
 } loam_chat_options;
 

@@ -56,7 +56,8 @@ LOAM_API const char *loam_json_key(const loam_json_value *v, size_t i, size_t *n
 /* Member by key; constant time.  When a key occurs twice the last one is found
  * (counting and iterating show both). */
 LOAM_API const loam_json_value *loam_json_get(const loam_json_value *v, const char *key);
-LOAM_API const loam_json_value *loam_json_get_n(const loam_json_value *v, const char *key, size_t n);
+LOAM_API const loam_json_value *loam_json_get_n(const loam_json_value *v, const char *key,
+                                                size_t n);
 /* Iteration in file order without indexing cost: first child / next sibling. */
 LOAM_API const loam_json_value *loam_json_first(const loam_json_value *v);
 LOAM_API const loam_json_value *loam_json_next(const loam_json_value *child);

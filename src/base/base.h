@@ -108,6 +108,4 @@ uint64_t loam_rng_next(loam_rng *r);
 double loam_rng_uniform(loam_rng *r);             /* [0, 1), 53 bits */
 uint64_t loam_rng_below(loam_rng *r, uint64_t n); /* unbiased, n >= 1 */
 
-double loam_now(void); /* monotonic seconds */
-
 #endif

@@ -49,7 +49,9 @@ static loam_status render(const loam_template *t, const loam_chat_message *m, si
                          ? loam_fail(err, LOAM_ERR_MEMORY, "chat prompt")
                          : loam_json_parse(&doc, text.data, text.n, "chat messages", 0, err);
     if (!st)
-        st = loam_template_render(t, loam_json_root(doc), LOAM_TEMPLATE_CHAT, o->now, out, err);
+        st = loam_template_render(t, loam_json_root(doc),
+                                  LOAM_TEMPLATE_CHAT | (o->utc ? (unsigned)LOAM_TEMPLATE_UTC : 0),
+                                  o->now, out, err);
     loam_json_free(doc);
     loam_buf_deinit(&text);
     return st;

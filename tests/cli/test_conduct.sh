@@ -66,6 +66,24 @@ one_line "junk with a newline in its name"
 # streams: full disk, closed pipe, closed descriptors, no environment
 run bash -c 'rag-cli --help >/dev/full'
 check [ "$code" = 6 ] || check [ "$code" = 1 ]
+# a stream that failed half-way still knows why at the end
+run bash -c "loam generate --model tests/golden/llm/families/llama/q4g64 --ids '[1, 2, 3]' -n 9 >/dev/full"
+expect 6 "generate on a full disk"
+one_line "generate on a full disk"
+says "No space left" "generate on a full disk"
+# Ctrl-C while waiting for standard input: 130, no half lines, nothing said
+run bash -c '(echo "\"a\""; printf "\"b"; sleep 5) | timeout --preserve-status -s INT 1 loam tokenize --model tests/golden/tokenizers/minilm/tokenizer.json; exit ${PIPESTATUS[1]}'
+expect 130 "Ctrl-C at loam tokenize"
+silent "Ctrl-C at loam tokenize"
+check [ "$(wc -l <"$work/out")" = 1 ]
+run bash -c "sleep 5 | timeout --preserve-status -s INT 1 loam template --model tests/golden/templates/src/$(ls tests/golden/templates/src | head -n 1)"'; exit ${PIPESTATUS[1]}'
+expect 130 "Ctrl-C at loam template"
+silent "Ctrl-C at loam template"
+for epoch in x -1 12x; do
+    run env SOURCE_DATE_EPOCH=$epoch loam template --model "tests/golden/templates/src/$(ls tests/golden/templates/src | head -n 1)"
+    expect 2 "SOURCE_DATE_EPOCH=$epoch"
+    one_line "SOURCE_DATE_EPOCH=$epoch"
+done
 run bash -c 'set -o pipefail; loam --help | head -n 1'
 silent "output cut by head"
 run bash -c 'rag-cli --help >&-'
