@@ -102,6 +102,20 @@ static void test_markdown(void) {
     loam_document_deinit(&doc);
 }
 
+/* A line of a million comments: looked through once, not once a comment (which takes minutes). */
+static void test_markdown_many_comments(void) {
+    enum { N = 1000000 };
+    loam_document doc;
+    loam_err err = {0};
+    loam_buf text = {0};
+    for (int i = 0; i < N; i++) loam_buf_puts(&text, "<!---->");
+    loam_buf_puts(&text, "seen");
+    CHECK(!read_bytes(&doc, "x.md", text.data, text.n, &err), "%s", err.msg);
+    CHECK(doc.text.n == 4 && holds(&doc, "seen"), "%zu bytes", doc.text.n);
+    loam_document_deinit(&doc);
+    loam_buf_deinit(&text);
+}
+
 static void test_records(void) {
     loam_document doc;
     loam_err err = {0};
@@ -436,6 +450,7 @@ int main(int argc, char **argv) {
     find_helpers(argv[0]);
     test_decoding();
     test_markdown();
+    test_markdown_many_comments();
     test_records();
     test_gzip();
     test_helper_answers();

@@ -460,6 +460,45 @@ static void test_folder_walk(void) {
     rmdir(folder);
 }
 
+/* Thirty folders, each with two links to the next: a billion paths to one file. */
+static void test_folder_links_that_fork(void) {
+    enum { N = 30 };
+    char folder[] = "/tmp/loam-test-fork-XXXXXX", path[96], target[32];
+    CHECK(mkdtemp(folder) != NULL, "mkdtemp");
+    for (int i = 0; i < N; i++) {
+        snprintf(path, sizeof path, "%s/%02d", folder, i);
+        CHECK(mkdir(path, 0700) == 0, "%s", path);
+        snprintf(target, sizeof target, "../%02d", i + 1);
+        for (int k = 0; k < 2 && i + 1 < N; k++) {
+            snprintf(path, sizeof path, "%s/%02d/%c", folder, i, 'a' + k);
+            CHECK(symlink(target, path) == 0, "%s", path);
+        }
+    }
+    snprintf(path, sizeof path, "%s/%02d", folder, N - 1);
+    put_file(path, "x.txt");
+    loam_stream *s = NULL;
+    loam_sample *sample;
+    int n = 0;
+    CHECK(loam_stream_from_folder(&s, folder, NULL, NULL, NULL) == LOAM_OK, "%s", folder);
+    while (loam_stream_next(s, &sample, NULL) == LOAM_OK && sample) {
+        n++;
+        loam_sample_free(sample);
+    }
+    loam_stream_free(s);
+    CHECK(n == 1, "%d files, want 1", n);
+    snprintf(path, sizeof path, "%s/%02d/x.txt", folder, N - 1);
+    unlink(path);
+    for (int i = 0; i < N; i++) {
+        for (int k = 0; k < 2; k++) {
+            snprintf(path, sizeof path, "%s/%02d/%c", folder, i, 'a' + k);
+            unlink(path);
+        }
+        snprintf(path, sizeof path, "%s/%02d", folder, i);
+        rmdir(path);
+    }
+    rmdir(folder);
+}
+
 /* Streams that are freed half-way give everything back (the sanitizer looks). */
 static void test_early_free(void) {
     loam_pool *pool = NULL;
@@ -486,6 +525,7 @@ int main(void) {
     test_shuffle_is_a_permutation();
     test_size_batches_bound_padding();
     test_folder_walk();
+    test_folder_links_that_fork();
     test_early_free();
     return TEST_END("test_stream");
 }

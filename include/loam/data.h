@@ -56,7 +56,7 @@ LOAM_API void loam_stream_free(loam_stream *s); /* NULL is allowed */
 LOAM_API loam_status loam_stream_from_names(loam_stream **out, const char *const *names, size_t n,
                                             loam_err *err);
 /* One sample (its path) for each regular file below `path`, in byte order of the path; symlinks
- * are followed, loops are not.  Hidden names are left out.  `skip` (may be NULL) says which to leave out. */
+ * are followed, but every folder is entered once.  Hidden names are left out.  `skip` (may be NULL) says which to leave out. */
 typedef int (*loam_path_skip)(void *ctx, const char *path, int is_folder);
 LOAM_API loam_status loam_stream_from_folder(loam_stream **out, const char *path,
                                              loam_path_skip skip, void *ctx, loam_err *err);

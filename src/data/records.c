@@ -13,6 +13,15 @@ static loam_status fail_memory(loam_err *err) {
     return loam_fail(err, LOAM_ERR_MEMORY, "records");
 }
 
+/* A row of small cells repeats the header's names: a long header must not make a text larger
+ * than any file may be. */
+static int is_too_large(const loam_document *doc, loam_status *st, loam_err *err) {
+    if (doc->text.n <= LOAM_DOCUMENT_MAX_BYTES) return 0;
+    *st = loam_fail(err, LOAM_ERR_LIMIT, "more than %d MiB of text: split it",
+                    LOAM_DOCUMENT_MAX_BYTES >> 20);
+    return 1;
+}
+
 /* Append one record; a blank line keeps the parts apart for readers of the whole text. */
 static int add_record(loam_document *doc, const char *path, const char *id, size_t n_line,
                       const char *text, size_t n) {
@@ -149,6 +158,7 @@ static loam_status read_rows(loam_document *doc, const char *name, loam_csv *csv
         if (i_text == SIZE_MAX ? !add_whole_row(doc, name, csv, &header, ends, id, n_row)
                                : n > 0 && !add_record(doc, name, id, n_row, text, n))
             st = fail_memory(err);
+        if (!st && is_too_large(doc, &st, err)) break;
     }
     free(ends);
     loam_buf_deinit(&header);

@@ -62,37 +62,59 @@ loam_status loam_stream_from_names(loam_stream **out, const char *const *names, 
     return LOAM_OK;
 }
 
-/* The folders between the start and here: a symlink back to one of them is a loop. */
-typedef struct ancestor {
-    const struct ancestor *up;
-    dev_t device;
-    ino_t inode;
-    int depth;
-} ancestor;
-
 enum { MAX_DEPTH = 200 };
 
-static int is_loop(const ancestor *a, const struct stat *st) {
-    for (; a; a = a->up)
-        if (a->device == st->st_dev && a->inode == st->st_ino) return 1;
-    return 0;
-}
+typedef struct folder_id {
+    dev_t device;
+    ino_t inode;
+} folder_id;
 
+/* Every folder is entered once, under the first of its names: symbolic links may make loops,
+ * and forty of them that fork make more paths than anyone can walk. */
 typedef struct walk {
     names_stage *f;
     loam_path_skip skip;
     void *ctx;
+    folder_id *seen; /* open addressing; inode 0 is free */
+    size_t n_seen, n_slots;
     loam_err *err;
 } walk;
+
+static folder_id *find_seen(folder_id *table, size_t n_slots, folder_id id) {
+    size_t at = (size_t)loam_hash(&id.inode, sizeof id.inode, (uint64_t)id.device) & (n_slots - 1);
+    while (table[at].inode && (table[at].inode != id.inode || table[at].device != id.device))
+        at = (at + 1) & (n_slots - 1);
+    return &table[at];
+}
+
+/* 1: entered for the first time, 0: seen before, -1: no memory. */
+static int enter_folder(walk *w, const struct stat *st) {
+    const folder_id id = {st->st_dev, st->st_ino};
+    if (2 * (w->n_seen + 1) > w->n_slots) {
+        const size_t n = w->n_slots ? 2 * w->n_slots : 64;
+        folder_id *grown = loam_alloc(n, sizeof *grown);
+        if (!grown) return -1;
+        for (size_t i = 0; i < w->n_slots; i++)
+            if (w->seen[i].inode) *find_seen(grown, n, w->seen[i]) = w->seen[i];
+        free(w->seen);
+        w->seen = grown;
+        w->n_slots = n;
+    }
+    folder_id *slot = find_seen(w->seen, w->n_slots, id);
+    if (slot->inode) return 0;
+    *slot = id;
+    w->n_seen++;
+    return 1;
+}
 
 static int compare_names(const void *a, const void *b) {
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-static loam_status walk_folder(walk *w, const char *path, const ancestor *up);
+static loam_status walk_folder(walk *w, const char *path, int depth);
 
 /* One entry; takes `path` over.  Entries that cannot be looked at are left to the reader to report. */
-static loam_status walk_entry(walk *w, char *path, const ancestor *up) {
+static loam_status walk_entry(walk *w, char *path, int depth) {
     struct stat st;
     const int known = stat(path, &st) == 0;
     const int is_folder = known && S_ISDIR(st.st_mode);
@@ -102,8 +124,9 @@ static loam_status walk_entry(walk *w, char *path, const ancestor *up) {
     } else if (w->skip && w->skip(w->ctx, path, is_folder)) {
         /* not wanted */
     } else if (is_folder) {
-        const ancestor here = {up, st.st_dev, st.st_ino, up ? up->depth + 1 : 1};
-        if (!is_loop(up, &st) && here.depth <= MAX_DEPTH) result = walk_folder(w, path, &here);
+        const int entered = depth < MAX_DEPTH ? enter_folder(w, &st) : 0;
+        if (entered < 0) result = fail_memory(w->err);
+        if (entered > 0) result = walk_folder(w, path, depth + 1);
     } else {
         if (!add_name(w->f, path)) return fail_memory(w->err);
         return LOAM_OK;
@@ -134,11 +157,11 @@ static loam_status list_folder(const char *path, names_stage *out, loam_err *err
 }
 
 /* A folder below the start that cannot be listed is handed out as a name: its reader will say why. */
-static loam_status walk_folder(walk *w, const char *path, const ancestor *here) {
+static loam_status walk_folder(walk *w, const char *path, int depth) {
     names_stage entries = {0};
     loam_err own = {0};
     loam_status st = list_folder(path, &entries, &own);
-    if (st && st != LOAM_ERR_MEMORY && here->up) {
+    if (st && st != LOAM_ERR_MEMORY && depth > 0) {
         deinit_names(&entries.base);
         return add_name(w->f, loam_strdup(path)) ? LOAM_OK : fail_memory(w->err);
     }
@@ -147,7 +170,7 @@ static loam_status walk_folder(walk *w, const char *path, const ancestor *here) 
     for (size_t i = 0; i < entries.n && !st; i++) {
         char *name = entries.names[i];
         entries.names[i] = NULL;
-        st = walk_entry(w, name, here);
+        st = walk_entry(w, name, depth);
     }
     deinit_names(&entries.base);
     return st;
@@ -159,10 +182,11 @@ loam_status loam_stream_from_folder(loam_stream **out, const char *path, loam_pa
     *out = NULL;
     if (stat(path, &st) != 0) return loam_fail_errno(err, errno, "%s", path);
     if (!S_ISDIR(st.st_mode)) return loam_fail(err, LOAM_ERR_ARGUMENT, "%s: not a folder", path);
-    walk w = {stage_new(&NAMES, sizeof(names_stage), NULL), skip, ctx, err};
+    walk w = {
+        .f = stage_new(&NAMES, sizeof(names_stage), NULL), .skip = skip, .ctx = ctx, .err = err};
     if (!w.f) return fail_memory(err);
-    const ancestor root = {NULL, st.st_dev, st.st_ino, 0};
-    loam_status result = walk_folder(&w, path, &root);
+    loam_status result = enter_folder(&w, &st) < 0 ? fail_memory(err) : walk_folder(&w, path, 0);
+    free(w.seen);
     if (result) {
         loam_stream_free(&w.f->base);
         return result;

@@ -126,10 +126,12 @@ static void drop_comments(loam_buf *text) {
     const size_t n = text->n;
     size_t to = 0, fence = 0;
     char fence_char = 0;
-    int no_more = 0; /* no "-->" lies ahead: keeps the scan linear */
+    int no_more = 0;      /* no "-->" lies ahead: keeps the scan linear, as does to look for a */
+    size_t known_end = 0; /* line's end once, however many comments it holds */
     for (size_t at = 0; at < n;) {
         const loam_buf view = {.data = data, .n = n};
-        const line l = line_at(&view, at);
+        const line l = at > 0 && at <= known_end ? (line){at, known_end} : line_at(&view, at);
+        known_end = l.end;
         const size_t stop = l.end < n ? l.end + 1 : n;
         size_t run = 0;
         char c = 0;
