@@ -596,6 +596,13 @@ static void test_round_trip(void) {
     loam_hit hit;
     CHECK(ix && loam_index_search(ix, pool, k.vectors, &hit, 1) == 0, "hit in an empty index");
     loam_index_close(ix);
+    /* a private index stays private when it is replaced */
+    struct stat st = {0};
+    CHECK(chmod(path, 0600) == 0, "chmod");
+    CHECK(!loam_index_write(path, &k.c, &err), "%s", err.msg);
+    CHECK(stat(path, &st) == 0 && (st.st_mode & 0777) == 0600, "mode %o", st.st_mode & 0777);
+    CHECK(stat(scratch_path("w.npz.meta.json"), &st) == 0 && (st.st_mode & 0777) == 0600, "mode %o",
+          st.st_mode & 0777);
     /* what is not UTF-8 is refused, and the index before stays */
     make_content(&k, 1);
     CHECK(!loam_index_write(path, &k.c, &err), "%s", err.msg);

@@ -1,4 +1,4 @@
-/* base.h - internal counterpart of loam/base.h: assertions, files, maps, arenas, numbers. */
+/* base.h - internal counterpart of loam/base.h: assertions, files, maps, numbers. */
 #ifndef LOAM_SRC_BASE_H
 #define LOAM_SRC_BASE_H
 
@@ -60,7 +60,7 @@ static inline float loam_bf16_to_f32(uint16_t h) {
 uint16_t loam_f32_to_bf16(float f);
 
 /* A file mapped read-only.  Regular files only (a FIFO or folder is an error, never
- * a hang); an empty file has base NULL-safe size 0.  Installing a SIGBUS handler for
+ * a hang); an empty file has base NULL and size 0.  Installing a SIGBUS handler for
  * files truncated under us is the program's business (apps/cli). */
 typedef struct loam_map {
     const unsigned char *base;
@@ -73,18 +73,6 @@ loam_status loam_file_read(loam_buf *out, const char *path, size_t max_bytes, lo
 int loam_path_exists(const char *path);
 int loam_path_is_folder(const char *path);
 char *loam_path_join(const char *a, const char *b); /* malloc'd; NULL: memory */
-
-/* Bump allocator: one block per arena, 64-byte aligned pieces; reset frees all. */
-typedef struct loam_arena {
-    unsigned char *base;
-    size_t size, used;
-} loam_arena;
-loam_status loam_arena_init(loam_arena *a, size_t size, const char *what, loam_err *err);
-void *loam_arena_take(loam_arena *a, size_t bytes); /* asserts that it fits: size it at init */
-static inline void loam_arena_reset(loam_arena *a) {
-    a->used = 0;
-}
-void loam_arena_deinit(loam_arena *a);
 
 /* SHA-256 (FIPS 180-4). */
 typedef struct loam_sha256 {

@@ -63,15 +63,14 @@ loam_status loam_file_read(loam_buf *out, const char *path, size_t max_bytes, lo
                        max_bytes);
         goto done;
     }
+    const size_t start = out->n;
     /* one byte more than stated: notices a file that grows while we read */
-    const size_t limit = out->n + max_bytes;
-    for (;;) {
-        const size_t room = size + 1 > 4096 ? size + 1 : 4096;
-        if (!loam_buf_reserve(out, room)) {
+    for (size_t want = size + 1;;) {
+        if (!loam_buf_reserve(out, want)) {
             st = loam_fail(err, LOAM_ERR_MEMORY, "%s: cannot hold the file", path);
             goto done;
         }
-        const ssize_t got = read(fd, out->data + out->n, room);
+        const ssize_t got = read(fd, out->data + out->n, want);
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) {
             st = loam_fail_errno(err, errno, "%s: cannot read", path);
@@ -79,7 +78,8 @@ loam_status loam_file_read(loam_buf *out, const char *path, size_t max_bytes, lo
         }
         if (got == 0) break;
         out->n += (size_t)got;
-        if (out->n > limit) {
+        want = want > (size_t)got ? want - (size_t)got : 4096;
+        if (out->n - start > max_bytes) {
             st = loam_fail(err, LOAM_ERR_LIMIT, "%s: grew past the limit of %zu bytes", path,
                            max_bytes);
             goto done;

@@ -1,4 +1,4 @@
-/* mem.c - checked allocation, growable buffers, arenas. */
+/* mem.c - checked allocation, growable buffers. */
 #include "base/base.h"
 
 #include <stdio.h>
@@ -102,33 +102,4 @@ void loam_buf_clear(loam_buf *b) {
 void loam_buf_deinit(loam_buf *b) {
     free(b->data);
     *b = (loam_buf){0};
-}
-
-enum { ARENA_ALIGN = 64 };
-
-loam_status loam_arena_init(loam_arena *a, size_t size, const char *what, loam_err *err) {
-    *a = (loam_arena){0};
-    size_t rounded;
-    if (!loam_add(size, ARENA_ALIGN - 1, &rounded))
-        return loam_fail(err, LOAM_ERR_MEMORY, "%s: size overflows", what);
-    rounded = rounded / ARENA_ALIGN * ARENA_ALIGN;
-    if (rounded == 0) rounded = ARENA_ALIGN;
-    a->base = aligned_alloc(ARENA_ALIGN, rounded);
-    if (!a->base) return loam_fail(err, LOAM_ERR_MEMORY, "%s: cannot get %zu bytes", what, rounded);
-    a->size = rounded;
-    return LOAM_OK;
-}
-
-void *loam_arena_take(loam_arena *a, size_t bytes) {
-    LOAM_ASSERT(bytes <= SIZE_MAX - ARENA_ALIGN);
-    const size_t rounded = (bytes + ARENA_ALIGN - 1) / ARENA_ALIGN * ARENA_ALIGN;
-    LOAM_ASSERT(rounded <= a->size - a->used);
-    void *p = a->base + a->used;
-    a->used += rounded;
-    return p;
-}
-
-void loam_arena_deinit(loam_arena *a) {
-    free(a->base);
-    *a = (loam_arena){0};
 }

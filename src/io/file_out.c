@@ -64,6 +64,12 @@ loam_status loam_file_out_open(loam_file_out *o, const char *path, unsigned mode
         o->fd = open(o->target, O_WRONLY | O_CLOEXEC | O_NOCTTY);
     else
         o->fd = create_temp(o->target, mode, &o->temp);
+    /* what the user keeps to himself stays so: a replaced file keeps its mode */
+    if (o->fd >= 0 && o->temp && exists && fchmod(o->fd, st.st_mode & 0777) != 0) {
+        const int e = errno;
+        loam_file_out_abandon(o);
+        return loam_fail_errno(err, e, "%s: cannot write", path);
+    }
     if (o->fd < 0) {
         const int e = errno;
         loam_file_out_abandon(o);
@@ -102,10 +108,8 @@ void loam_file_out_write(loam_file_out *o, const void *bytes, size_t n) {
     o->n_buffer += n;
 }
 
-/* The rename is durable only when its folder is: some file systems do not offer that
- * (EINVAL), which is no failure of ours. */
-static int sync_folder(const char *target) {
-    char *copy = loam_strdup(target);
+int loam_folder_sync(const char *path) {
+    char *copy = loam_strdup(path);
     if (!copy) return ENOMEM;
     const int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int e = fd < 0 ? errno : 0;
@@ -130,7 +134,7 @@ loam_status loam_file_out_commit(loam_file_out *o, loam_err *err) {
         } else {
             free(o->temp);
             o->temp = NULL;
-            o->failed = sync_folder(o->target);
+            o->failed = loam_folder_sync(o->target);
         }
     }
     if (o->failed) st = loam_fail_errno(err, o->failed, "%s: cannot write", o->target);

@@ -57,10 +57,6 @@ void loam_shards_free(loam_shards *s) {
     free(s);
 }
 
-uint64_t loam_shards_bytes(const loam_shards *s) {
-    return s->total_bytes;
-}
-
 loam_status loam_shards_add(loam_shards *s, const char *name, loam_dtype dtype, int rank,
                             const uint64_t *shape, loam_err *err) {
     LOAM_ASSERT(loam_dtype_bytes(dtype) != 0 && rank >= 0 && rank <= LOAM_MAX_RANK && !s->files);

@@ -45,6 +45,4 @@ loam_status loam_shards_write(loam_shards *s, size_t i, uint64_t offset, const v
 loam_status loam_shards_finish(loam_shards *s, uint64_t total_parameters, loam_err *err);
 void loam_shards_free(loam_shards *s); /* NULL is allowed; closes, removes nothing */
 
-uint64_t loam_shards_bytes(const loam_shards *s); /* of all tensors */
-
 #endif

@@ -5,6 +5,7 @@
  * The temporary folder stands beside the destination, so the rename stays inside
  * one file system; whatever fails before it removes the folder again.
  */
+#include "io/file_out.h"
 #include "model/convert_job.h"
 
 #include <dirent.h>
@@ -197,18 +198,14 @@ static loam_status check_destination(const char *src, const char *dst, int force
     return loam_fail(err, LOAM_ERR_ARGUMENT, "%s: holds no config.json: will not replace it", dst);
 }
 
-static void sync_folder(const char *path) {
-    const int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) return;
-    (void)fsync(fd);
-    close(fd);
-}
-
 /* Make the finished folder `tmp` the destination. */
 static loam_status publish(const char *tmp, const char *dst, int force, loam_err *err) {
     char *old = NULL;
     loam_status st = LOAM_OK;
-    sync_folder(tmp);
+    char *inside = loam_format("%s/.", tmp);
+    if (!inside) return loam_fail(err, LOAM_ERR_MEMORY, "%s: path", dst);
+    (void)loam_folder_sync(inside);
+    free(inside);
     if (force && loam_path_exists(dst)) {
         old = loam_format("%s-old", tmp);
         if (!old) return loam_fail(err, LOAM_ERR_MEMORY, "%s: path", dst);
@@ -222,12 +219,7 @@ static loam_status publish(const char *tmp, const char *dst, int force, loam_err
         if (e && old) (void)rename(old, dst);
     }
     if (!st && old) remove_tree(AT_FDCWD, old, 0);
-    if (!st) {
-        char *parent = loam_strdup(dst), *slash = parent ? strrchr(parent, '/') : NULL;
-        if (slash) slash[slash == parent] = '\0';
-        sync_folder(slash ? parent : ".");
-        free(parent);
-    }
+    if (!st) (void)loam_folder_sync(dst);
     free(old);
     return st;
 }

@@ -7,11 +7,11 @@
  * Whatever fails or is killed in between, PATH is one whole index and one of the two
  * sidecars is its own.
  */
+#include "io/file_out.h"
 #include "rag/index.h"
 #include "text/utf8.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <loam/tensor.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -233,16 +233,10 @@ static loam_status make_paths(paths *p, const char *path, loam_err *err) {
     return LOAM_OK;
 }
 
-static loam_status sync_folder(const char *path, loam_err *err) {
-    char *copy = loam_strdup(path);
-    if (!copy) return loam_fail(err, LOAM_ERR_MEMORY, "%s: out of memory", path);
-    loam_status st = LOAM_OK;
-    const int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    /* some file systems cannot sync a folder (EINVAL): the rename is then as good as it gets */
-    if (fd < 0 || (fsync(fd) && errno != EINVAL)) st = loam_fail_errno(err, errno, "%s", path);
-    if (fd >= 0) close(fd);
-    free(copy);
-    return st;
+/* An index that its owner keeps to himself stays so when it is replaced. */
+static void keep_mode(const char *old, const char *fresh) {
+    struct stat st;
+    if (stat(old, &st) == 0) (void)chmod(fresh, st.st_mode & 0777);
 }
 
 /* What was written is removed when it comes to nothing; the old pair was not touched then.  Once
@@ -252,9 +246,11 @@ static loam_status write_pair(const paths *p, const char *path, const loam_index
     char check[65];
     loam_buf side = {0};
     loam_status st = write_arrays(p->index_new, c, err);
+    if (!st) keep_mode(p->index, p->index_new);
     if (!st) st = loam_index_check_file(p->index_new, check, err);
     if (!st) st = loam_sidecar_format(&side, path, check, c, err);
     if (!st) st = loam_file_write(p->side_new, side.data, side.n, 0666, err);
+    if (!st) keep_mode(p->index, p->side_new);
     if (!st && rename(p->index_new, p->index)) st = loam_fail_errno(err, errno, "%s", p->index);
     loam_buf_deinit(&side);
     if (st) {
@@ -262,9 +258,10 @@ static loam_status write_pair(const paths *p, const char *path, const loam_index
         unlink(p->side_new);
         return st;
     }
-    st = sync_folder(p->index, err);
-    if (!st && rename(p->side_new, p->side)) st = loam_fail_errno(err, errno, "%s", p->side);
-    return st ? st : sync_folder(p->side, err);
+    int e = loam_folder_sync(p->index);
+    if (!e && rename(p->side_new, p->side)) e = errno;
+    if (!e) e = loam_folder_sync(p->side);
+    return e ? loam_fail_errno(err, e, "%s", p->side) : LOAM_OK;
 }
 
 loam_status loam_index_write(const char *path, const loam_index_content *c, loam_err *err) {
