@@ -15,7 +15,7 @@ static const cli_option OPTIONS[] = {
      "quantise to B bits: 2, 3, 4, 5, 6 or 8 (default: keep what the source has)", 2, 8},
     {"group-size", 'g', CLI_INT, offsetof(arguments, group_size), "G",
      "weights that share a scale: 32, 64 or 128 (default: 64 with --bits)", 32, 128},
-    {"dtype", 0, CLI_CHOICE, offsetof(arguments, dtype), "float16|bfloat16|float32",
+    {"dtype", 0, CLI_CHOICE, offsetof(arguments, dtype), "float16|bfloat16|float32|f16|bf16|f32",
      "type of scales, biases and plain weights (default: the source's; from GGUF float16)", 0, 0},
     {"dequantize", 'd', CLI_FLAG, offsetof(arguments, dequantize), "",
      "write plain weights in --dtype", 0, 0},
@@ -49,8 +49,15 @@ static const cli_program PROGRAM = {
 
 static int read_dtype(const char *name) {
     if (!name) return 0;
-    if (strcmp(name, "float32") == 0) return LOAM_F32 + 1;
-    return (strcmp(name, "bfloat16") == 0 ? LOAM_BF16 : LOAM_F16) + 1;
+    if (strcmp(name, "float32") == 0 || strcmp(name, "f32") == 0) return LOAM_F32 + 1;
+    return (name[0] == 'b' ? LOAM_BF16 : LOAM_F16) + 1;
+}
+
+static void check_usage(const arguments *a) {
+    if (a->bits == 7) cli_fail(CLI_EXIT_USAGE, "--bits 7: MLX knows 2, 3, 4, 5, 6 and 8");
+    if (a->group_size && a->group_size != 32 && a->group_size != 64 && a->group_size != 128)
+        cli_fail(CLI_EXIT_USAGE, "--group-size %d: MLX knows 32, 64 and 128", a->group_size);
+    if (a->dequantize && a->bits) cli_fail(CLI_EXIT_USAGE, "--dequantize: does not go with --bits");
 }
 
 static void show_progress(void *ctx, uint64_t done, uint64_t total) {
@@ -61,6 +68,7 @@ int loam_cmd_convert(int argc, char **argv) {
     arguments a = {0};
     cli_strings rest;
     cli_parse(&PROGRAM, argc, argv, &a, &rest);
+    check_usage(&a);
 
     const loam_convert_options options = {
         .bits = a.bits,

@@ -214,6 +214,23 @@ static size_t find_old(const job *j, const char *absolute) {
     return NOT_GIVEN;
 }
 
+static loam_index_lock *index_lock;
+
+static void unlock_index(void) {
+    loam_index_lock_free(index_lock);
+    index_lock = NULL;
+}
+
+/* From before the index is read until it is written: what another run adds meanwhile would be
+ * lost.  A folder that cannot be written to is told when there is something to write. */
+static void lock_index(const job *j) {
+    loam_err err = {0};
+    if (!j->a.vdb_path || j->a.dry_run || j->a.show_text) return;
+    const loam_status st = loam_index_lock_take(&index_lock, j->a.vdb_path, &err);
+    if (st == LOAM_ERR_BUSY || st == LOAM_ERR_NOT_FOUND || st == LOAM_ERR_NO_SPACE) cli_die(&err);
+    if (atexit(unlock_index)) ingest_no_memory();
+}
+
 static void open_old(job *j) {
     loam_err err = {0};
     if (j->a.rebuild || !j->a.vdb_path) return;
@@ -696,6 +713,7 @@ int loam_cmd_ingest(int argc, char **argv) {
                  paths.items[0], paths.n > 1 ? ", ..." : "",
                  j.files.n_skipped ? "; files of other types were skipped" : "");
     j.pool = cli_pool(j.a.threads);
+    lock_index(&j);
     open_old(&j);
     open_embedder(&j);
     set_chunker(&j);

@@ -50,7 +50,7 @@ static int try_lock(loam_index_lock *l, const char *path, loam_status *status, l
     struct stat mine, named;
     l->fd = open(l->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
     if (l->fd < 0) {
-        *status = loam_fail_errno(err, errno, "%s", l->path);
+        *status = loam_fail_errno(err, errno, "%s: cannot be written", path);
         return 1;
     }
     if (flock(l->fd, LOCK_EX | LOCK_NB)) {

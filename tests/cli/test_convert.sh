@@ -32,8 +32,12 @@ says "--force" exists
 run loam convert "$gguf" "$work/m" --force
 expect 0 force
 run loam convert "$gguf" "$work/x" --bits 7
-check test "$code" -ne 0
+expect 2 "bits 7"
 one_line "bits 7"
+run loam convert "$gguf" "$work/x" --bits 4 --group-size 48
+expect 2 "group of 48"
+run loam convert "$gguf" "$work/x" --bits 4 --dequantize
+expect 2 "bits and dequantize"
 run loam convert "$gguf"
 expect 2 "one argument"
 run loam convert "$work/none.gguf" "$work/x"

@@ -35,6 +35,19 @@ chunks=$(count chunks)
 check "files" "$(ls a.npz* | tr '\n' ' ')" "a.npz a.npz.meta.json "
 check "pages in the sidecar" "$("$loam" search --vdb-path a.npz --embed-model "$model" --json --top-k 500 x 2>/dev/null | grep -o '"page": 2' | head -1)" '"page": 2'
 
+# an index that another run is at: exit 7 before any work; nothing of the lock remains afterwards
+code=$(
+    exec 9>a.npz.lock
+    flock 9
+    ingest docs --vdb-path a.npz >/dev/null
+    echo $?
+)
+check "locked" "$code" 7
+check "locked: one line" "$(wc -l <err)" 1
+ingest docs --vdb-path a.npz >/dev/null
+check "lock of a dead process" "$?" 0
+check "files after the lock" "$(ls a.npz* | tr '\n' ' ')" "a.npz a.npz.meta.json "
+
 # one broken document alone: one line, exit 4, nothing written
 : >empty.pdf
 ingest empty.pdf --vdb-path none.npz >out
