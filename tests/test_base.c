@@ -1,6 +1,7 @@
 /* test_base.c - numbers, hashes, buffers, files and the thread pool. */
 #include "base/base.h"
 #include "base/threads.h"
+#include "base/utf8.h"
 #include "test.h"
 
 #include <sys/stat.h>
@@ -151,7 +152,39 @@ static void test_pool(void) {
     CHECK(loam_cpu_count() >= 1, "cpus");
 }
 
+/* Every code point there and back; every broken pair of lead and second byte refused. */
+static void test_utf8(void) {
+    char s[8] = "", big[40];
+    size_t n_good = 0;
+    for (uint32_t c = 0; c < 0x110000; c++) {
+        const size_t n = loam_utf8_put(s, c), length = loam_utf8_length(s, n);
+        const int surrogate = c >= 0xd800 && c < 0xe000;
+        n_good += length == n && loam_utf8_code(s, n) == c;
+        CHECK(surrogate ? length == 0 : length == n, "U+%04X: %zu of %zu", c, length, n);
+        CHECK(loam_utf8_check(s, n) == (surrogate ? 0 : n), "U+%04X", c);
+        CHECK(n == 1 || loam_utf8_length(s, n - 1) == 0, "U+%04X cut", c);
+    }
+    CHECK(n_good == 0x110000 - 0x800, "%zu code points", n_good);
+    static const char *const BAD[] = {"\x80",
+                                      "\xc0\x80",
+                                      "\xc1\xbf",
+                                      "\xe0\x9f\xbf",
+                                      "\xf0\x8f\xbf\xbf",
+                                      "\xf4\x90\x80\x80",
+                                      "\xf5\x80\x80\x80",
+                                      "\xff",
+                                      "\xc3("};
+    for (size_t i = 0; i < sizeof BAD / sizeof *BAD; i++)
+        for (size_t at = 0; at < 20; at++) { /* before, at and behind the steps of eight */
+            memset(big, 'a', sizeof big);
+            memcpy(big + at, BAD[i], strlen(BAD[i]));
+            CHECK(loam_utf8_check(big, sizeof big) == at, "case %zu at %zu", i, at);
+        }
+    CHECK(loam_utf8_check("", 0) == 0, "empty");
+}
+
 int main(void) {
+    test_utf8();
     test_f16_round_trip();
     test_f16_rounding();
     test_sha256();

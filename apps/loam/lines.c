@@ -7,31 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Length of the well-formed character at s (n >= 1 bytes left), 0 when it is not one:
- * no overlong forms, no surrogates, nothing above U+10FFFF. */
-static size_t character_length(const unsigned char *s, size_t n) {
-    if (s[0] < 0x80) return 1;
-    const size_t length = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
-    if (s[0] < 0xc2 || s[0] > 0xf4 || length > n) return 0;
-    for (size_t i = 1; i < length; i++)
-        if ((s[i] & 0xc0) != 0x80) return 0;
-    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) ||
-        (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
-        return 0;
-    return length;
-}
-
 void lines_check_utf8(const char *text, size_t n, const char *what, size_t number) {
-    const unsigned char *s = (const unsigned char *)text;
-    for (size_t at = 0; at < n;) {
-        const size_t length = character_length(s + at, n - at);
-        if (!length && number)
-            cli_fail(CLI_EXIT_INVALID,
-                     "%s: line %zu: not UTF-8 at byte %zu: convert it first (iconv -t utf-8)", what,
-                     number, at + 1);
-        if (!length) cli_fail(CLI_EXIT_INVALID, "%s: not UTF-8 at byte %zu", what, at + 1);
-        at += length;
-    }
+    const size_t at = loam_utf8_check(text, n);
+    if (at == n) return;
+    if (number)
+        cli_fail(CLI_EXIT_INVALID,
+                 "%s: line %zu: not UTF-8 at byte %zu: convert it first (iconv -t utf-8)", what,
+                 number, at + 1);
+    cli_fail(CLI_EXIT_INVALID, "%s: not UTF-8 at byte %zu: convert it first (iconv -t utf-8)", what,
+             at + 1);
 }
 
 /* Append the text of a line. */

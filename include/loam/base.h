@@ -75,6 +75,10 @@ LOAM_API int loam_buf_reserve(loam_buf *b, size_t extra); /* 1 when there is roo
 LOAM_API void loam_buf_clear(loam_buf *b);                /* n = 0, memory kept */
 LOAM_API void loam_buf_deinit(loam_buf *b);               /* frees; zeroed after */
 
+/* Offset of the first byte that is not part of sound UTF-8 (no overlong forms, surrogates or
+ * values above U+10FFFF), or n when the text is sound. */
+LOAM_API size_t loam_utf8_check(const char *s, size_t n);
+
 /* A pool of worker threads, made once by the program and lent to whatever
  * computes.  `n_threads` 0 means the CPUs this process may use (affinity mask
  * and cgroup quota).  The caller of a parallel function works as worker 0, so a

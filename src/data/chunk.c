@@ -7,7 +7,7 @@
  */
 #include "data/chunk.h"
 #include "base/base.h"
-#include "data/utf8.h"
+#include "base/utf8.h"
 
 int pieces_push(loam_pieces *p, loam_piece piece) {
     void *grown = p->items;
@@ -42,9 +42,9 @@ static loam_status fail_memory(loam_err *err) {
 static int64_t code_at(job *j, size_t byte) {
     const char *text = j->doc->text.data;
     if (byte >= j->at_byte)
-        j->at_code += utf8_count(text + j->at_byte, byte - j->at_byte);
+        j->at_code += loam_utf8_count(text + j->at_byte, byte - j->at_byte);
     else
-        j->at_code -= utf8_count(text + byte, j->at_byte - byte);
+        j->at_code -= loam_utf8_count(text + byte, j->at_byte - byte);
     j->at_byte = byte;
     return j->at_code;
 }
@@ -62,7 +62,7 @@ static size_t advance(const job *j, size_t at, size_t n) {
     const char *text = j->doc->text.data;
     while (n > 0 && at < j->end) {
         at++;
-        while (at < j->end && !utf8_is_start(text[at])) at++;
+        while (at < j->end && !loam_utf8_is_start(text[at])) at++;
         n--;
     }
     return at;
@@ -95,10 +95,11 @@ static size_t cut_before(const char *text, size_t begin, size_t limit) {
     for (size_t at = limit; at > begin + (limit - begin) / 2; at--)
         if (is_white(text[at - 1])) return at;
     size_t at = limit;
-    while (at > begin && !utf8_is_start(text[at])) at--;
+    while (at > begin && !loam_utf8_is_start(text[at])) at--;
     if (at > begin) return at;
     at = limit;
-    while (!utf8_is_start(text[at])) at++; /* a single character: keep it whole; text[end] is NUL */
+    while (!loam_utf8_is_start(text[at]))
+        at++; /* a single character: keep it whole; text[end] is NUL */
     return at;
 }
 

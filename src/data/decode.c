@@ -6,7 +6,7 @@
  * text agree with what an editor shows.
  */
 #include "base/base.h"
-#include "data/utf8.h"
+#include "base/utf8.h"
 
 #include <errno.h>
 #include <iconv.h>
@@ -23,7 +23,7 @@ enum { REPLACEMENT = 0xFFFD };
 
 static void put_code(loam_buf *out, uint32_t c) {
     char bytes[4];
-    loam_buf_append(out, bytes, utf8_put(bytes, c));
+    loam_buf_append(out, bytes, loam_utf8_put(bytes, c));
 }
 
 /* What a look over the bytes says. */
@@ -38,7 +38,7 @@ static survey survey_bytes(const char *bytes, size_t n) {
     survey s = {0};
     for (size_t i = 0; i < n;) {
         const unsigned char c = (unsigned char)bytes[i];
-        const size_t length = utf8_length(bytes + i, n - i);
+        const size_t length = loam_utf8_length(bytes + i, n - i);
         if (c < 0x20 && c != '\t' && c != '\n' && c != '\f' && c != '\r' && c != '\b' && c != 0x1B)
             s.n_controls++;
         if (c >= 0x80) s.n_high += length ? length : 1;
@@ -52,7 +52,7 @@ static survey survey_bytes(const char *bytes, size_t n) {
 static void decode_utf8(const char *bytes, size_t n, loam_buf *out) {
     for (size_t i = 0; i < n;) {
         size_t start = i, length = 0;
-        while (i < n && (length = utf8_length(bytes + i, n - i)) > 0) i += length;
+        while (i < n && (length = loam_utf8_length(bytes + i, n - i)) > 0) i += length;
         loam_buf_append(out, bytes + start, i - start);
         if (i < n) {
             put_code(out, REPLACEMENT);

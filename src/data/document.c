@@ -1,7 +1,7 @@
 /* document.c - one file's bytes to text with pages and headings: which reader, and the plain-text one. */
 #include "data/document.h"
 #include "base/base.h"
-#include "data/utf8.h"
+#include "base/utf8.h"
 
 #include <strings.h>
 

@@ -16,8 +16,8 @@
  * wish (PR_SET_PDEATHSIG), when its parent dies.
  */
 #include "base/base.h"
+#include "base/utf8.h"
 #include "data/document.h"
-#include "data/utf8.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -250,18 +250,18 @@ static loam_status check_text(const loam_document *doc, loam_err *err) {
     const char *data = doc->text.data;
     const size_t n = doc->text.n;
     for (size_t i = 0; i < n;) {
-        const size_t length = utf8_length(data + i, n - i);
+        const size_t length = loam_utf8_length(data + i, n - i);
         const unsigned char c = (unsigned char)data[i];
         if (length == 0 || (c < 0x20 && c != '\n' && c != '\t') || c == 0x7F)
             return fail_answer(err, "text");
         i += length;
     }
     for (size_t i = 0; i < doc->n_pages; i++)
-        if (doc->pages[i].begin < n && !utf8_is_start(data[doc->pages[i].begin]))
+        if (doc->pages[i].begin < n && !loam_utf8_is_start(data[doc->pages[i].begin]))
             return fail_answer(err, "page start");
     for (size_t i = 0; i < doc->n_headings; i++)
-        if (!utf8_is_start(data[doc->headings[i].begin]) ||
-            (doc->headings[i].end < n && !utf8_is_start(data[doc->headings[i].end])))
+        if (!loam_utf8_is_start(data[doc->headings[i].begin]) ||
+            (doc->headings[i].end < n && !loam_utf8_is_start(data[doc->headings[i].end])))
             return fail_answer(err, "heading");
     return LOAM_OK;
 }

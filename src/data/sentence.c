@@ -5,8 +5,8 @@
  * side of not cutting: a missed end makes a longer unit, a wrong one tears a name apart.
  */
 #include "base/base.h"
+#include "base/utf8.h"
 #include "data/chunk.h"
-#include "data/utf8.h"
 
 #include <strings.h>
 

@@ -5,8 +5,8 @@
  * page sees them, so they must not speak to the model either.
  */
 #include "base/base.h"
+#include "base/utf8.h"
 #include "data/document.h"
-#include "data/utf8.h"
 
 enum { HEADING_MAX_BYTES = 300 };
 

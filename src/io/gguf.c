@@ -103,11 +103,8 @@ static loam_status read_text(reader *r, const char **text, size_t *n, const char
     if (st) return st;
     if (length > left(r)) return fail_here(r, "string longer than the file");
     const unsigned char *p = take_bytes(r, (size_t)length, what);
-    for (size_t i = 0; i < length;) {
-        const size_t step = loam_json_utf8_length(p + i, (size_t)length - i);
-        if (!step) return fail_here(r, "invalid UTF-8 in the string that ends");
-        i += step;
-    }
+    if (loam_utf8_check((const char *)p, (size_t)length) != length)
+        return fail_here(r, "invalid UTF-8 in the string that ends");
     *text = (const char *)p;
     *n = (size_t)length;
     return LOAM_OK;

@@ -8,6 +8,7 @@
 #include "io/json_value.h"
 
 #include "base/base.h"
+#include "base/utf8.h"
 
 #include <locale.h>
 #include <pthread.h>
@@ -62,20 +63,6 @@ static void make_locale(void) {
 double loam_json_strtod(const char *text) {
     pthread_once(&locale_once, make_locale);
     return c_locale ? strtod_l(text, NULL, c_locale) : strtod(text, NULL);
-}
-
-size_t loam_json_utf8_length(const unsigned char *p, size_t n) {
-    if (p[0] < 0x80) return 1;
-    if (p[0] < 0xc2 || p[0] > 0xf4) return 0;
-    const size_t length = p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
-    if (length > n) return 0;
-    for (size_t i = 1; i < length; i++)
-        if ((p[i] & 0xc0) != 0x80) return 0;
-    if (p[0] == 0xe0 && p[1] < 0xa0) return 0; /* overlong */
-    if (p[0] == 0xed && p[1] > 0x9f) return 0; /* surrogate */
-    if (p[0] == 0xf0 && p[1] < 0x90) return 0; /* overlong */
-    if (p[0] == 0xf4 && p[1] > 0x8f) return 0; /* above U+10FFFF */
-    return length;
 }
 
 /* ---- memory ---- */
@@ -136,29 +123,6 @@ static int32_t read_hex4(const parser *p, size_t at) {
     return v;
 }
 
-static size_t put_utf8(char *out, uint32_t c) {
-    if (c < 0x80) {
-        out[0] = (char)c;
-        return 1;
-    }
-    if (c < 0x800) {
-        out[0] = (char)(0xc0 | c >> 6);
-        out[1] = (char)(0x80 | (c & 0x3f));
-        return 2;
-    }
-    if (c < 0x10000) {
-        out[0] = (char)(0xe0 | c >> 12);
-        out[1] = (char)(0x80 | (c >> 6 & 0x3f));
-        out[2] = (char)(0x80 | (c & 0x3f));
-        return 3;
-    }
-    out[0] = (char)(0xf0 | c >> 18);
-    out[1] = (char)(0x80 | (c >> 12 & 0x3f));
-    out[2] = (char)(0x80 | (c >> 6 & 0x3f));
-    out[3] = (char)(0x80 | (c & 0x3f));
-    return 4;
-}
-
 /* The \uXXXX at p->at (which stands on the 'u'), a surrogate pair included. */
 static loam_status read_unicode_escape(parser *p, size_t start, char *out, size_t *n_out) {
     int32_t c = read_hex4(p, p->at + 1);
@@ -177,7 +141,7 @@ static loam_status read_unicode_escape(parser *p, size_t start, char *out, size_
             return fail_at(p, start, "lone surrogate escape");
         c = 0xfffd;
     }
-    *n_out += put_utf8(out + *n_out, (uint32_t)c);
+    *n_out += loam_utf8_put(out + *n_out, (uint32_t)c);
     return LOAM_OK;
 }
 
@@ -238,7 +202,7 @@ static loam_status read_string(parser *p, const char **text, uint32_t *n_text) {
         } else if (c < 0x20) {
             return fail_at(p, p->at, "control character in a string");
         } else {
-            const size_t length = loam_json_utf8_length(p->text + p->at, p->n - p->at);
+            const size_t length = loam_utf8_length((const char *)p->text + p->at, p->n - p->at);
             if (!length) return fail_at(p, p->at, "invalid UTF-8");
             memcpy(out + n, p->text + p->at, length);
             n += length;

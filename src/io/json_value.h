@@ -36,8 +36,6 @@ struct loam_json_value {
     } as;
 };
 
-/* Length of the valid UTF-8 sequence at p (1 to 4), or 0. */
-size_t loam_json_utf8_length(const unsigned char *p, size_t n);
 /* strtod that does not know the locale.  `text` is NUL-terminated. */
 double loam_json_strtod(const char *text);
 

@@ -3,26 +3,19 @@
 #include "io/json_value.h"
 
 #include "base/base.h"
+#include "base/utf8.h"
 
 #include <math.h>
 #include <stdio.h>
 
 /* ---- strings ---- */
 
-/* Decode one character at *p (valid or not: U+FFFD) and advance. */
+/* Decode one character at *p (broken: U+FFFD) and advance. */
 static uint32_t next_char(const unsigned char **p, const unsigned char *end) {
-    const unsigned char *s = *p;
-    const size_t length = loam_json_utf8_length(s, (size_t)(end - s));
+    const char *s = (const char *)*p;
+    const size_t length = loam_utf8_length(s, (size_t)(end - *p));
     *p += length ? length : 1;
-    switch (length) {
-    case 1: return s[0];
-    case 2: return (uint32_t)(s[0] & 0x1f) << 6 | (s[1] & 0x3fu);
-    case 3: return (uint32_t)(s[0] & 0x0f) << 12 | (uint32_t)(s[1] & 0x3f) << 6 | (s[2] & 0x3fu);
-    case 4:
-        return (uint32_t)(s[0] & 0x07) << 18 | (uint32_t)(s[1] & 0x3f) << 12 |
-               (uint32_t)(s[2] & 0x3f) << 6 | (s[3] & 0x3fu);
-    default: return 0xfffd;
-    }
+    return length ? loam_utf8_code(s, length) : 0xfffd;
 }
 
 static void put_unit(loam_buf *b, uint32_t unit) {

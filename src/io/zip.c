@@ -151,12 +151,7 @@ static loam_status check_member(const loam_zip *z, const loam_zip_member *m, uin
 
 /* NUL and bytes that are no UTF-8 are refused: names become keys and messages. */
 static int is_sound_name(const unsigned char *p, size_t n) {
-    for (size_t i = 0; i < n;) {
-        const size_t step = p[i] ? loam_json_utf8_length(p + i, n - i) : 0;
-        if (!step) return 0;
-        i += step;
-    }
-    return 1;
+    return !memchr(p, 0, n) && loam_utf8_check((const char *)p, n) == n;
 }
 
 /* One directory entry at p of n bytes; *used how many it took. */

@@ -135,62 +135,15 @@ void loam_tmpl_put_int(tmpl_buf *b, tmpl_int v, unsigned base) {
     loam_tmpl_put(b, text + n, sizeof text - n);
 }
 
-/* Digits and exponent of the shortest decimal that reads back as v > 0: 0.d1d2d3... * 10^exp. */
-static size_t shortest(double v, char digits[20], int *exponent) {
-    char text[40];
-    for (int precision = v < 2.3e-308 ? 1 : 15; precision <= 17; precision++) {
-        snprintf(text, sizeof text, "%.*e", precision - 1, v);
-        if (strtod(text, NULL) >= v && strtod(text, NULL) <= v) break;
-    }
-    size_t n = 0;
-    const char *p = text;
-    for (; *p && *p != 'e'; p++)
-        if (*p >= '0' && *p <= '9' && n < 20) digits[n++] = *p;
-    *exponent = (int)strtol(p + 1, NULL, 10) + 1;
-    while (n > 1 && digits[n - 1] == '0') n--;
-    return n;
-}
-
 void loam_tmpl_put_float(tmpl_buf *b, double v) {
-    if (isnan(v)) {
-        loam_tmpl_puts(b, "nan");
-        return;
-    }
-    if (signbit(v)) loam_tmpl_puts(b, "-");
-    v = fabs(v);
-    if (isinf(v)) {
-        loam_tmpl_puts(b, "inf");
-        return;
-    }
-    if (!(v > 0)) {
-        loam_tmpl_puts(b, "0.0");
-        return;
-    }
-    char digits[20], tail[16];
-    int e;
-    const size_t n = shortest(v, digits, &e);
-    if (e > 16 || e < -3) {
-        loam_tmpl_put(b, digits, 1);
-        if (n > 1) {
-            loam_tmpl_puts(b, ".");
-            loam_tmpl_put(b, digits + 1, n - 1);
-        }
-        snprintf(tail, sizeof tail, "e%c%02d", e - 1 < 0 ? '-' : '+', abs(e - 1));
-        loam_tmpl_puts(b, tail);
-        return;
-    }
-    const tmpl_str zero = {"0", 1};
-    if (e <= 0) {
-        loam_tmpl_puts(b, "0.");
-        loam_tmpl_put_fill(b, zero, -e);
-        loam_tmpl_put(b, digits, n);
-        return;
-    }
-    const size_t whole = (size_t)e < n ? (size_t)e : n;
-    loam_tmpl_put(b, digits, whole);
-    loam_tmpl_put_fill(b, zero, e - (int)whole);
-    loam_tmpl_puts(b, ".");
-    loam_tmpl_put(b, n > whole ? digits + whole : "0", n > whole ? n - whole : 1);
+    char text[40] = "";
+    loam_buf repr = {0};
+    loam_json_put_repr(&repr, v);
+    if (repr.n < sizeof text) memcpy(text, repr.data ? repr.data : "", repr.n);
+    const int failed = repr.failed;
+    loam_buf_deinit(&repr); /* before anything that may leave by longjmp */
+    if (failed) loam_tmpl_fail(b->ctx, LOAM_ERR_MEMORY, "a number's text");
+    loam_tmpl_puts(b, text);
 }
 
 /* ---- str and repr ---- */

@@ -1,4 +1,4 @@
-/* utf8.c - checking and repairing UTF-8. */
+/* utf8.c - repairing UTF-8. */
 #include "text/utf8.h"
 
 /* Length of the sound character at p[0 .. n), or 0; then *bad is the length of the
@@ -37,24 +37,6 @@ static size_t measure_char(const unsigned char *p, size_t n, size_t *bad, int *o
     return need;
 }
 
-size_t loam_utf8_check(const char *s, size_t n) {
-    const unsigned char *p = (const unsigned char *)s;
-    size_t i = 0, bad;
-    int open;
-    while (i < n) {
-        while (n - i >= 8 && !(loam_read_u64(p + i) & 0x8080808080808080u)) i += 8;
-        if (i >= n) break;
-        if (p[i] < 0x80) {
-            i++;
-            continue;
-        }
-        const size_t k = measure_char(p + i, n - i, &bad, &open);
-        if (!k) return i;
-        i += k;
-    }
-    return n;
-}
-
 size_t loam_utf8_lossy(loam_buf *out, const char *s, size_t n, int more) {
     const unsigned char *p = (const unsigned char *)s;
     size_t i = 0, from = 0, bad;
@@ -77,29 +59,6 @@ size_t loam_utf8_lossy(loam_buf *out, const char *s, size_t n, int more) {
     }
     loam_buf_append(out, s + from, i - from);
     return i;
-}
-
-size_t loam_utf8_put(char *out, uint32_t c) {
-    if (c < 0x80) {
-        out[0] = (char)c;
-        return 1;
-    }
-    if (c < 0x800) {
-        out[0] = (char)(0xc0 | c >> 6);
-        out[1] = (char)(0x80 | (c & 0x3f));
-        return 2;
-    }
-    if (c < 0x10000) {
-        out[0] = (char)(0xe0 | c >> 12);
-        out[1] = (char)(0x80 | (c >> 6 & 0x3f));
-        out[2] = (char)(0x80 | (c & 0x3f));
-        return 3;
-    }
-    out[0] = (char)(0xf0 | c >> 18);
-    out[1] = (char)(0x80 | (c >> 12 & 0x3f));
-    out[2] = (char)(0x80 | (c >> 6 & 0x3f));
-    out[3] = (char)(0x80 | (c & 0x3f));
-    return 4;
 }
 
 void loam_utf8_append(loam_buf *b, uint32_t c) {

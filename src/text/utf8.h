@@ -8,10 +8,8 @@
 #define LOAM_TEXT_UTF8_H
 
 #include "base/base.h"
+#include "base/utf8.h"
 
-/* Offset of the first byte that is not part of sound UTF-8 (no overlong forms, surrogates or
- * values above U+10FFFF), or n. */
-size_t loam_utf8_check(const char *s, size_t n);
 /* Append `s` with each maximal broken part as one U+FFFD, as Rust's from_utf8_lossy.
  * With `more` set, bytes at the end that may still become a character are not
  * appended; returns how many bytes were consumed. */
@@ -46,8 +44,6 @@ static inline size_t loam_utf8_prev(const char *s, size_t i) {
     while (i > 0 && ((unsigned char)s[i] & 0xc0) == 0x80);
     return i;
 }
-/* Write the character c to `out` (4 bytes of room); returns its bytes. */
-size_t loam_utf8_put(char *out, uint32_t c);
 void loam_utf8_append(loam_buf *b, uint32_t c);
 
 #endif

@@ -1,13 +1,19 @@
-/* utf8.h - the few UTF-8 steps that readers and chunkers need. */
-#ifndef LOAM_SRC_DATA_UTF8_H
-#define LOAM_SRC_DATA_UTF8_H
+/* utf8.h - the one place that knows how UTF-8 is built: no overlong forms, no surrogates,
+ * nothing above U+10FFFF.
+ *
+ *     for (size_t i = 0; i < n; i += length)
+ *         if (!(length = loam_utf8_length(text + i, n - i))) ...       broken at byte i
+ *
+ * Checking a whole text is loam_utf8_check of loam/base.h.
+ */
+#ifndef LOAM_SRC_UTF8_H
+#define LOAM_SRC_UTF8_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-/* Length of the well-formed character at p (n bytes there), 0 when it is none;
- * no overlong forms, no surrogates, nothing above U+10FFFF. */
-static inline size_t utf8_length(const char *text, size_t n) {
+/* Bytes of the sound character at `text`, 0 when there is none in these `n` bytes. */
+static inline size_t loam_utf8_length(const char *text, size_t n) {
     const unsigned char *p = (const unsigned char *)text;
     if (n == 0) return 0;
     if (p[0] < 0x80) return 1;
@@ -16,18 +22,18 @@ static inline size_t utf8_length(const char *text, size_t n) {
     if (p[0] < 0xE0) return 2;
     if (n < 3 || (p[2] & 0xC0) != 0x80) return 0;
     if (p[0] < 0xF0) {
-        if (p[0] == 0xE0 && p[1] < 0xA0) return 0;
-        if (p[0] == 0xED && p[1] > 0x9F) return 0;
+        if (p[0] == 0xE0 && p[1] < 0xA0) return 0; /* overlong */
+        if (p[0] == 0xED && p[1] > 0x9F) return 0; /* surrogate */
         return 3;
     }
     if (n < 4 || (p[3] & 0xC0) != 0x80) return 0;
-    if (p[0] == 0xF0 && p[1] < 0x90) return 0;
-    if (p[0] == 0xF4 && p[1] > 0x8F) return 0;
+    if (p[0] == 0xF0 && p[1] < 0x90) return 0; /* overlong */
+    if (p[0] == 0xF4 && p[1] > 0x8F) return 0; /* above U+10FFFF */
     return 4;
 }
 
-/* Code point of a character that utf8_length accepted. */
-static inline uint32_t utf8_code(const char *text, size_t length) {
+/* Code point of a character of that length. */
+static inline uint32_t loam_utf8_code(const char *text, size_t length) {
     const unsigned char *p = (const unsigned char *)text;
     if (length == 1) return p[0];
     if (length == 2) return (uint32_t)(p[0] & 0x1F) << 6 | (p[1] & 0x3F);
@@ -37,8 +43,8 @@ static inline uint32_t utf8_code(const char *text, size_t length) {
            (uint32_t)(p[2] & 0x3F) << 6 | (p[3] & 0x3F);
 }
 
-/* Write a code point; returns its length. */
-static inline size_t utf8_put(char out[4], uint32_t c) {
+/* Write a code point to `out` (4 bytes of room); returns its length. */
+static inline size_t loam_utf8_put(char *out, uint32_t c) {
     if (c < 0x80) {
         out[0] = (char)c;
         return 1;
@@ -61,15 +67,17 @@ static inline size_t utf8_put(char out[4], uint32_t c) {
     return 4;
 }
 
-/* 1 for the bytes that start a character (valid UTF-8 is assumed). */
-static inline int utf8_is_start(char c) {
+/* ---- of text that has been checked ---- */
+
+/* 1 for the bytes that start a character. */
+static inline int loam_utf8_is_start(char c) {
     return ((unsigned char)c & 0xC0) != 0x80;
 }
 
-/* Code points of valid UTF-8. */
-static inline int64_t utf8_count(const char *text, size_t n) {
+/* How many code points. */
+static inline int64_t loam_utf8_count(const char *text, size_t n) {
     int64_t count = 0;
-    for (size_t i = 0; i < n; i++) count += utf8_is_start(text[i]);
+    for (size_t i = 0; i < n; i++) count += loam_utf8_is_start(text[i]);
     return count;
 }
 
