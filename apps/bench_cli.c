@@ -40,6 +40,7 @@ static const cli_option EMBED_OPTIONS[] = {
 static const cli_option SEARCH_OPTIONS[] = {
     {"count", 'n', CLI_SIZE, AT(count), "N", "vectors (default: 100000)", 1, 1e8},
     {"dim", 'd', CLI_SIZE, AT(dim), "N", "dimensions (default: 384)", 1, 65536},
+    {"batch", 'b', CLI_SIZE, AT(batch), "N", "queries of a batch (default: 64)", 1, 4096},
     OPTIONS_COMMON,
     OPTION_END};
 static const cli_option TOKENIZE_OPTIONS[] = {
@@ -71,13 +72,14 @@ static const cli_program EMBED = {
     "  bench-cli embed --model sentence-transformers/all-MiniLM-L6-v2\n",
     0,
     0};
-static const cli_program SEARCH = {"bench-cli search",
-                                   "[OPTIONS]",
-                                   "exact search over random unit vectors",
-                                   SEARCH_OPTIONS,
-                                   "  bench-cli search --count 1000000\n",
-                                   0,
-                                   0};
+static const cli_program SEARCH = {
+    "bench-cli search",
+    "[OPTIONS]",
+    "search over random unit vectors: f32, f16, int8, single queries and batches",
+    SEARCH_OPTIONS,
+    "  bench-cli search --count 1000000\n",
+    0,
+    0};
 static const cli_program TOKENIZE = {
     "bench-cli tokenize",
     "--model MODEL --input FILE [OPTIONS]",
@@ -118,6 +120,7 @@ int main(int argc, char **argv) {
         cli_parse(&EMBED, argc, argv, &a, NULL);
         code = bench_embed(&a);
     } else if (!strcmp(name, "search")) {
+        a.batch = 64;
         cli_parse(&SEARCH, argc, argv, &a, NULL);
         code = bench_search(&a);
     } else if (!strcmp(name, "tokenize")) {

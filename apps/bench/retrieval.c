@@ -1,13 +1,11 @@
-/* retrieval.c - embedder, exact search and tokenizer. */
+/* retrieval.c - embedder, search and tokenizer. */
 #include "bench/bench.h"
 
 #include <loam/rag.h>
-#include <loam/tensor.h>
 #include <loam/text.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static const char *WORDS[] = {"the",   "river",   "keeps", "its",    "course", "while",    "people",
                               "build", "houses",  "near",  "water",  "and",    "trade",    "grain",
@@ -99,80 +97,124 @@ int bench_embed(const bench_args *a) {
     return CLI_EXIT_OK;
 }
 
-/* Uniform numbers made unit length: what the scan costs does not depend on the values. */
-static void fill_unit(float *v, size_t n, size_t dim) {
-    uint32_t x = 2463534242u;
-    for (size_t i = 0; i < n; i++) {
-        float *row = v + i * dim, sum = 0;
-        for (size_t k = 0; k < dim; k++) {
-            x ^= x << 13;
-            x ^= x >> 17;
-            x ^= x << 5;
-            row[k] = (float)(int32_t)x * 0x1p-31f;
-            sum += row[k] * row[k];
-        }
-        for (size_t k = 0; k < dim; k++) row[k] /= sqrtf(sum);
-    }
+typedef struct vectors {
+    float *data, *queries; /* [count, dim], [batch, dim] */
+    uint32_t x;
+} vectors;
+
+static float next_number(vectors *v) {
+    v->x ^= v->x << 13;
+    v->x ^= v->x >> 17;
+    v->x ^= v->x << 5;
+    return (float)(int32_t)v->x * 0x1p-31f;
 }
 
-/* The index is built as users build it: written to a file and opened. */
-static loam_index *make_index(const bench_args *a, char *path) {
-    loam_err err = {0};
-    loam_index *ix = NULL;
-    loam_index_content c = {.n_chunks = a->count, .dim = a->dim};
-    float *vectors = malloc(a->count * a->dim * sizeof *vectors);
-    loam_chunk *chunks = calloc(a->count, sizeof *chunks);
-    if (!vectors || !chunks)
+/* Unit vectors around 1000 centres: what a scan costs does not depend on the values, but what
+ * int8 finds does. */
+static void fill_vectors(vectors *v, const bench_args *a) {
+    enum { CENTRES = 1000 };
+    float *centres = malloc(CENTRES * a->dim * sizeof *centres);
+    v->data = malloc(a->count * a->dim * sizeof *v->data);
+    v->queries = malloc(a->batch * a->dim * sizeof *v->queries);
+    v->x = 2463534242u;
+    if (!centres || !v->data || !v->queries)
         cli_fail(CLI_EXIT_RESOURCES, "out of memory: %zu x %zu vectors", a->count, a->dim);
-    fill_unit(vectors, a->count, a->dim);
-    for (size_t i = 0; i < a->count; i++) chunks[i] = (loam_chunk){{"x", 1}, {"y", 1}, 0, -1, -1};
-    c.chunks = chunks;
-    c.vectors = vectors;
-    if (loam_index_write(path, &c, &err) || loam_index_open(&ix, path, &err)) cli_die(&err);
-    free(vectors);
-    free(chunks);
-    return ix;
+    for (size_t i = 0; i < CENTRES * a->dim; i++) centres[i] = next_number(v);
+    for (size_t i = 0; i < a->count + a->batch; i++) {
+        float *row = i < a->count ? v->data + i * a->dim : v->queries + (i - a->count) * a->dim;
+        const float *centre = centres + i * 7919 % CENTRES * a->dim;
+        float sum = 0;
+        for (size_t k = 0; k < a->dim; k++) {
+            row[k] = 0.6f * centre[k] + next_number(v);
+            sum += row[k] * row[k];
+        }
+        for (size_t k = 0; k < a->dim; k++) row[k] /= sqrtf(sum);
+    }
+    free(centres);
+}
+
+enum { SEARCH_K = 10 };
+
+static void run_search(loam_flat *f, loam_pool *pool, loam_scan scan, const float *queries,
+                       size_t n, loam_hit *hits) {
+    loam_err err = {0};
+    if (loam_flat_search(f, pool, scan, queries, n, hits, SEARCH_K, &cli_cancel, &err))
+        cli_die(&err);
+}
+
+/* Queries a second, n at a time. */
+static bench_row *measure_search(bench_report *r, const bench_args *a, loam_flat *f,
+                                 loam_pool *pool, loam_scan scan, const float *queries, size_t n) {
+    static const char *names[] = {"f32", "f16", "int8"};
+    loam_hit *hits = malloc(n * SEARCH_K * sizeof *hits);
+    if (!hits) cli_fail(CLI_EXIT_RESOURCES, "out of memory");
+    bench_row *row = n == 1 ? bench_add(r, "queries/s", "%s, one query", names[scan])
+                            : bench_add(r, "queries/s", "%s, batch %zu", names[scan], n);
+    run_search(f, pool, scan, queries, n, hits);
+    for (size_t k = 0; k < a->repeat; k++) {
+        const double start = bench_now();
+        size_t done = 0;
+        do {
+            run_search(f, pool, scan, queries + (n == 1 ? done % a->batch * a->dim : 0), n, hits);
+            done += n;
+        } while (bench_now() - start < 0.3);
+        bench_sample(row, (double)done / (bench_now() - start));
+    }
+    free(hits);
+    return row;
+}
+
+/* Percent of the exact results that the scan finds, over the batch. */
+static void measure_recall(bench_report *r, const bench_args *a, loam_flat *f, loam_pool *pool,
+                           loam_scan scan, const float *queries) {
+    const size_t n = a->batch * SEARCH_K;
+    loam_hit *exact = malloc(n * sizeof *exact), *found = calloc(n, sizeof *found);
+    size_t same = 0;
+    if (!exact || !found) cli_fail(CLI_EXIT_RESOURCES, "out of memory");
+    run_search(f, pool, LOAM_SCAN_F32, queries, a->batch, exact);
+    run_search(f, pool, scan, queries, a->batch, found);
+    const size_t k = SEARCH_K < a->count ? SEARCH_K : a->count;
+    for (size_t q = 0; q < n; q += SEARCH_K)
+        for (size_t i = 0; i < k; i++)
+            for (size_t j = 0; j < k; j++) same += exact[q + i].id == found[q + j].id;
+    bench_sample(
+        bench_add(r, "%", "%s, recall of %d", scan == LOAM_SCAN_F16 ? "f16" : "int8", SEARCH_K),
+        100 * (double)same / (double)(a->batch * k));
+    free(exact);
+    free(found);
 }
 
 int bench_search(const bench_args *a) {
+    static const size_t bytes[] = {4, 2, 1};
     bench_report r = {.what = "search"};
-    char folder[] = "/tmp/loam-bench.XXXXXX", path[64], side[80];
-    if (!mkdtemp(folder)) cli_fail(CLI_EXIT_RUNTIME, "%s: cannot make a temporary folder", folder);
-    snprintf(path, sizeof path, "%s/v.npz", folder);
+    vectors v;
+    fill_vectors(&v, a);
     loam_pool *pool = cli_pool(a->threads);
-    loam_index *ix = make_index(a, path);
-    unlink(path);
-    snprintf(side, sizeof side, "%s.meta.json", path);
-    unlink(side);
-    snprintf(side, sizeof side, "%s.lock", path);
-    unlink(side);
-    rmdir(folder);
-    float *q = malloc(a->dim * sizeof *q);
-    if (!q) cli_fail(CLI_EXIT_RESOURCES, "out of memory");
-    memcpy(q, loam_index_vector(ix, a->count / 2), a->dim * sizeof *q);
-    snprintf(r.subject, sizeof r.subject, "%zu x %zu f32", a->count, a->dim);
+    snprintf(r.subject, sizeof r.subject, "%zu x %zu, top %d", a->count, a->dim, SEARCH_K);
     r.threads = loam_pool_size(pool);
     r.bandwidth = loam_measure_read_bandwidth(pool, 256u << 20);
-    loam_hit hits[10];
-    bench_row *row = bench_add(&r, "queries/s", "one query, top 10");
-    row->bytes_per_unit = (double)(a->count * a->dim * sizeof(float));
-    loam_index_search(ix, pool, q, hits, 10);
-    for (size_t k = 0; k < a->repeat; k++) {
+    for (int scan = LOAM_SCAN_F32; scan <= LOAM_SCAN_INT8; scan++) {
+        loam_err err = {0};
+        loam_flat *f = NULL; /* a new one each time: one copy in memory */
+        if (loam_flat_new(&f, v.data, a->count, a->dim, &err)) cli_die(&err);
         const double start = bench_now();
-        size_t n = 0;
-        do {
-            loam_index_search(ix, pool, q, hits, 10);
-            n++;
-        } while (bench_now() - start < 0.3);
-        bench_sample(row, (double)n / (bench_now() - start));
+        if (loam_flat_prepare(f, pool, (loam_scan)scan, &err)) cli_die(&err);
+        const double made = bench_now() - start;
+        bench_row *row = measure_search(&r, a, f, pool, (loam_scan)scan, v.queries, 1);
+        row->bytes_per_unit = (double)(a->count * a->dim * bytes[scan]);
+        if (a->batch > 1) measure_search(&r, a, f, pool, (loam_scan)scan, v.queries, a->batch);
+        if (scan != LOAM_SCAN_F32) {
+            measure_recall(&r, a, f, pool, (loam_scan)scan, v.queries);
+            bench_sample(
+                bench_add(&r, "ms", "%s, making the copy", scan == LOAM_SCAN_F16 ? "f16" : "int8"),
+                made * 1e3);
+        }
+        loam_flat_free(f);
     }
-    if (hits[0].id != a->count / 2)
-        cli_fail(CLI_EXIT_RUNTIME, "search found vector %llu, not the one asked for",
-                 (unsigned long long)hits[0].id);
     bench_print(&r, a);
     bench_free(&r);
-    free(q);
-    loam_index_close(ix);
+    free(v.data);
+    free(v.queries);
     loam_pool_free(pool);
     return CLI_EXIT_OK;
 }
