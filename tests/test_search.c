@@ -72,8 +72,9 @@ static void compare_dots(size_t n, size_t dim, size_t m, int special) {
         x[1 + rnd() % (m * dim)] = INFINITY;
     }
     for (size_t i = 0; i < m * (n + 3); i++) want[i] = got[i] = 77;
-    ref.dot_tile(rows + 1, n, dim, x + 1, m, want, n + 3);
-    loam_k.dot_tile(rows + 1, n, dim, x + 1, m, got, n + 3);
+    const loam_dot_tile t = {rows + 1, x + 1, n, dim, m, dim, dim};
+    ref.dot_tile(&t, want, n + 3);
+    loam_k.dot_tile(&t, got, n + 3);
     CHECK(same_bits(want, got, m * (n + 3)), "%s: tile %zu x %zu, dim %zu", loam_k.name, n, m, dim);
     for (size_t j = 0; j < m && !special; j++) {
         loam_k.dot_rows(rows + 1, n, dim, x + 1 + j * dim, got);

@@ -2,7 +2,7 @@
  *
  * A dot's sixteen partial sums are two registers, so a tile of 3 rows x 2 queries takes twelve;
  * each half of sixteen columns costs five loads for six fma.  The bytes need no sign moved (see
- * loam_byte_tile): multiply-add pairs, widen, add; 3 rows x 4 queries.
+ * loam_byte_tile): multiply-add pairs, widen, add; 4 rows x 3 queries.
  */
 #include "avx2.h"
 
@@ -14,9 +14,11 @@ enum { AHEAD = 2048 /* bytes of a scan that are asked for in advance */ };
 #define TILE_STEP(R, Q, LOAD)                                                                      \
     _Pragma("GCC unroll 2") for (size_t h = 0; h < 2; h++) {                                       \
         __m256 xv[Q];                                                                              \
-        _Pragma("GCC unroll 2") for (size_t j = 0; j < Q; j++) xv[j] = LOAD(x + j * dim + k, h);   \
+        _Pragma("GCC unroll 2") for (size_t j = 0; j < Q; j++) xv[j] =                             \
+            LOAD(x + j * t->x_stride + k, h);                                                      \
         _Pragma("GCC unroll 4") for (size_t r = 0; r < R; r++) {                                   \
-            const __m256 v = LOAD(rows + r * dim + k, h);                                          \
+            __m256 v = LOAD(rows + r * t->row_stride + k, h);                                      \
+            __asm__("" : "+x"(v)); /* gcc would load it for each query */                          \
             _Pragma("GCC unroll 2") for (size_t j = 0; j < Q; j++) s[r][j][h] =                    \
                 _mm256_fmadd_ps(v, xv[j], s[r][j][h]);                                             \
         }                                                                                          \
@@ -25,8 +27,10 @@ enum { AHEAD = 2048 /* bytes of a scan that are asked for in advance */ };
 #define LOAD_END(p, h)   _mm256_maskload_ps((p) + 8 * (h), mask[h])
 
 #define DEFINE_DOT_TILE(R, Q)                                                                      \
-    static void dots_##R##_##Q(const float *rows, size_t dim, const float *x, float *y,            \
+    static void dots_##R##_##Q(const loam_dot_tile *t, size_t i, size_t j0, float *y,              \
                                size_t y_stride) {                                                  \
+        const float *rows = t->rows + i * t->row_stride, *x = t->x + j0 * t->x_stride;             \
+        const size_t dim = t->dim;                                                                 \
         __m256 s[R][Q][2];                                                                         \
         _Pragma("GCC unroll 4") for (size_t r = 0; r < R; r++)                                     \
             _Pragma("GCC unroll 2") for (size_t j = 0; j < Q; j++) s[r][j][0] = s[r][j][1] =       \
@@ -51,14 +55,12 @@ DEFINE_DOT_TILE(3, 1)
 DEFINE_DOT_TILE(1, 2)
 DEFINE_DOT_TILE(1, 1)
 
-static void dot_tile_avx2(const float *rows, size_t n, size_t dim, const float *x, size_t m,
-                          float *y, size_t y_stride) {
-    for (size_t j = 0, q; j < m; j += q, x += q * dim, y += q * y_stride) {
+static void dot_tile_avx2(const loam_dot_tile *t, float *y, size_t y_stride) {
+    for (size_t j = 0, q; j < t->m; j += q, y += q * y_stride) {
         size_t i = 0;
-        q = m - j >= 2 ? 2 : 1;
-        for (; i + 3 <= n; i += 3)
-            (q == 2 ? dots_3_2 : dots_3_1)(rows + i * dim, dim, x, y + i, y_stride);
-        for (; i < n; i++) (q == 2 ? dots_1_2 : dots_1_1)(rows + i * dim, dim, x, y + i, y_stride);
+        q = t->m - j >= 2 ? 2 : 1;
+        for (; i + 3 <= t->n; i += 3) (q == 2 ? dots_3_2 : dots_3_1)(t, i, j, y + i, y_stride);
+        for (; i < t->n; i++) (q == 2 ? dots_1_2 : dots_1_1)(t, i, j, y + i, y_stride);
     }
 }
 
@@ -91,64 +93,64 @@ LOAM_INLINE __m128i sums4(__m256i a, __m256i b, __m256i c, __m256i d) {
     return _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
 }
 
-/* R rows x Q queries: sums[j][r]; what is not there stays zero. */
-#define DEFINE_BYTES(R, Q)                                                                         \
-    LOAM_INLINE void bytes_##R##_##Q(const uint8_t *rows, const int8_t *x, size_t stride,          \
-                                     int32_t sums[Q][4]) {                                         \
-        const __m256i ones = _mm256_set1_epi16(1);                                                 \
-        __m256i s[Q][4];                                                                           \
-        _Pragma("GCC unroll 4") for (size_t j = 0; j < Q; j++)                                     \
-            _Pragma("GCC unroll 4") for (size_t r = 0; r < 4; r++) s[j][r] =                       \
-                _mm256_setzero_si256();                                                            \
-        for (size_t k = 0; k < stride; k += 32) {                                                  \
-            _Pragma("GCC unroll 4") for (size_t r = 0; r < R; r++) {                               \
-                const __m256i v = load256(rows + r * stride + k);                                  \
-                if (Q == 1)                                                                        \
-                    _mm_prefetch((const char *)(rows + r * stride + k) + AHEAD, _MM_HINT_T0);      \
-                _Pragma("GCC unroll 4") for (size_t j = 0; j < Q; j++) {                           \
-                    const __m256i p = _mm256_maddubs_epi16(v, load256(x + j * stride + k));        \
-                    s[j][r] = _mm256_add_epi32(s[j][r], _mm256_madd_epi16(p, ones));               \
-                    /* gcc 12 would make all products first and spill them */                      \
-                    __asm__("" : "+x"(s[j][r]));                                                   \
-                }                                                                                  \
-            }                                                                                      \
-        }                                                                                          \
-        _Pragma("GCC unroll 4") for (size_t j = 0; j < Q; j++) _mm_storeu_si128(                   \
-            (__m128i *)(void *)sums[j], sums4(s[j][0], s[j][1], s[j][2], s[j][3]));                \
+/* R rows (1 or 4) x Q queries of the bytes, scored. */
+#define DEFINE_BYTES(R, Q)                                                                          \
+    static void bytes_##R##_##Q(const loam_byte_tile *t, size_t i, size_t j, float *y,              \
+                                size_t y_stride) {                                                  \
+        const uint8_t *rows = t->rows + i * t->stride;                                              \
+        const int8_t *x = t->x + j * t->stride;                                                     \
+        const size_t stride = t->stride;                                                            \
+        const __m256i ones = _mm256_set1_epi16(1);                                                  \
+        __m256i s[Q][4];                                                                            \
+        _Pragma("GCC unroll 4") for (size_t q = 0; q < Q; q++)                                      \
+            _Pragma("GCC unroll 4") for (size_t r = 0; r < 4; r++) s[q][r] =                        \
+                _mm256_setzero_si256();                                                             \
+        for (size_t k = 0; k < stride; k += 64) {                                                   \
+            _Pragma("GCC unroll 4") for (size_t u = 0; u < 2 * R; u += 2) {                         \
+                /* two loads of one cycle must not meet in the same half of a line: R 4 takes the \
+                 * halves of rows (0, 1) (2, 3) crosswise, then the other halves */ \
+                const size_t ra = u % R, rb = R == 1 ? 0 : ra + 1, h = R == 1 ? 0 : u / R * 32;     \
+                const __m256i va = load256(rows + ra * stride + k + h);                             \
+                const __m256i vb = load256(rows + rb * stride + k + 32 - h);                        \
+                if (Q == 1)                                                                         \
+                    _mm_prefetch((const char *)(rows + (u / R ? rb : ra) * stride + k) + AHEAD,     \
+                                 _MM_HINT_T0);                                                      \
+                _Pragma("GCC unroll 4") for (size_t q = 0; q < Q; q++) {                            \
+                    const int8_t *xq = x + q * stride + k;                                          \
+                    const __m256i pa = _mm256_maddubs_epi16(va, load256(xq + h));                   \
+                    s[q][ra] = _mm256_add_epi32(s[q][ra], _mm256_madd_epi16(pa, ones));             \
+                    /* gcc 12 would make all products first and spill them */                       \
+                    __asm__("" : "+x"(s[q][ra]));                                                   \
+                    const __m256i pb = _mm256_maddubs_epi16(vb, load256(xq + 32 - h));              \
+                    s[q][rb] = _mm256_add_epi32(s[q][rb], _mm256_madd_epi16(pb, ones));             \
+                    __asm__("" : "+x"(s[q][rb]));                                                   \
+                }                                                                                   \
+            }                                                                                       \
+        }                                                                                           \
+        /* (masked stores are slow on AMD) */                                                       \
+        const __m128 scales = R == 4 ? _mm_loadu_ps(t->scales + i) : _mm_load_ss(t->scales + i);    \
+        _Pragma("GCC unroll 4") for (size_t q = 0; q < Q; q++) {                                    \
+            const __m128i sums = _mm_sub_epi32(sums4(s[q][0], s[q][1], s[q][2], s[q][3]),           \
+                                               _mm_set1_epi32(t->offsets[j + q]));                  \
+            const __m128 scores = _mm_mul_ps(scales, _mm_cvtepi32_ps(sums));                        \
+            if (R == 4)                                                                             \
+                _mm_storeu_ps(y + (j + q) * y_stride + i, scores);                                  \
+            else                                                                                    \
+                _mm_store_ss(y + (j + q) * y_stride + i, scores);                                   \
+        }                                                                                           \
     }
 
-DEFINE_BYTES(3, 4)
-DEFINE_BYTES(1, 4)
+DEFINE_BYTES(4, 3)
+DEFINE_BYTES(1, 3)
 DEFINE_BYTES(4, 1)
 DEFINE_BYTES(1, 1)
 
-static void put_scores(const loam_byte_tile *t, size_t i, size_t n, size_t j, size_t m,
-                       int32_t sums[][4], float *y, size_t y_stride) {
-    for (size_t q = 0; q < m; q++)
-        for (size_t r = 0; r < n; r++)
-            y[(j + q) * y_stride + i + r] =
-                t->scales[i + r] * (float)(sums[q][r] - t->offsets[j + q]);
-}
-
 static void byte_tile_avx2(const loam_byte_tile *t, float *y, size_t y_stride) {
-    int32_t sums[4][4];
     for (size_t j = 0, m; j < t->m; j += m) {
-        const int8_t *x = t->x + j * t->stride;
-        m = t->m - j >= 4 ? 4 : 1;
-        for (size_t i = 0, n; i < t->n; i += n) {
-            const uint8_t *rows = t->rows + i * t->stride;
-            const size_t left = t->n - i, most = m == 4 ? 3 : 4;
-            n = left >= most ? most : 1;
-            if (m == 4 && n > 1)
-                bytes_3_4(rows, x, t->stride, sums);
-            else if (m == 4)
-                bytes_1_4(rows, x, t->stride, sums);
-            else if (n > 1)
-                bytes_4_1(rows, x, t->stride, sums);
-            else
-                bytes_1_1(rows, x, t->stride, sums);
-            put_scores(t, i, n, j, m, sums, y, y_stride);
-        }
+        size_t i = 0;
+        m = t->m - j >= 3 ? 3 : 1;
+        for (; i + 4 <= t->n; i += 4) (m == 3 ? bytes_4_3 : bytes_4_1)(t, i, j, y, y_stride);
+        for (; i < t->n; i++) (m == 3 ? bytes_1_3 : bytes_1_1)(t, i, j, y, y_stride);
     }
 }
 

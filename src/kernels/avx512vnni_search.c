@@ -13,8 +13,10 @@ LOAM_INLINE float sum_lanes(__m512 s) {
 }
 
 #define DEFINE_DOT_TILE(R, Q)                                                                      \
-    static void dots_##R##_##Q(const float *rows, size_t dim, const float *x, float *y,            \
+    static void dots_##R##_##Q(const loam_dot_tile *t, size_t i, size_t j0, float *y,              \
                                size_t y_stride) {                                                  \
+        const float *rows = t->rows + i * t->row_stride, *x = t->x + j0 * t->x_stride;             \
+        const size_t dim = t->dim;                                                                 \
         __m512 s[R][Q];                                                                            \
         _Pragma("GCC unroll 4") for (size_t r = 0; r < R; r++)                                     \
             _Pragma("GCC unroll 6") for (size_t j = 0; j < Q; j++) s[r][j] = _mm512_setzero_ps();  \
@@ -23,9 +25,9 @@ LOAM_INLINE float sum_lanes(__m512 s) {
             const __mmask16 mask = (__mmask16)(left >= 16 ? 0xffff : (1u << left) - 1);            \
             __m512 v[R];                                                                           \
             _Pragma("GCC unroll 4") for (size_t r = 0; r < R; r++) v[r] =                          \
-                _mm512_maskz_loadu_ps(mask, rows + r * dim + k);                                   \
+                _mm512_maskz_loadu_ps(mask, rows + r * t->row_stride + k);                         \
             _Pragma("GCC unroll 6") for (size_t j = 0; j < Q; j++) {                               \
-                const __m512 xv = _mm512_maskz_loadu_ps(mask, x + j * dim + k);                    \
+                const __m512 xv = _mm512_maskz_loadu_ps(mask, x + j * t->x_stride + k);            \
                 _Pragma("GCC unroll 4") for (size_t r = 0; r < R; r++) s[r][j] =                   \
                     _mm512_fmadd_ps(v[r], xv, s[r][j]);                                            \
             }                                                                                      \
@@ -40,14 +42,12 @@ DEFINE_DOT_TILE(4, 1)
 DEFINE_DOT_TILE(1, 6)
 DEFINE_DOT_TILE(1, 1)
 
-static void dot_tile_avx512vnni(const float *rows, size_t n, size_t dim, const float *x, size_t m,
-                                float *y, size_t y_stride) {
-    for (size_t j = 0, q; j < m; j += q, x += q * dim, y += q * y_stride) {
+static void dot_tile_avx512vnni(const loam_dot_tile *t, float *y, size_t y_stride) {
+    for (size_t j = 0, q; j < t->m; j += q, y += q * y_stride) {
         size_t i = 0;
-        q = m - j >= 6 ? 6 : 1;
-        for (; i + 4 <= n; i += 4)
-            (q == 6 ? dots_4_6 : dots_4_1)(rows + i * dim, dim, x, y + i, y_stride);
-        for (; i < n; i++) (q == 6 ? dots_1_6 : dots_1_1)(rows + i * dim, dim, x, y + i, y_stride);
+        q = t->m - j >= 6 ? 6 : 1;
+        for (; i + 4 <= t->n; i += 4) (q == 6 ? dots_4_6 : dots_4_1)(t, i, j, y + i, y_stride);
+        for (; i < t->n; i++) (q == 6 ? dots_1_6 : dots_1_1)(t, i, j, y + i, y_stride);
     }
 }
 

@@ -121,6 +121,13 @@ typedef struct loam_attention {
     float scale, softcap;
 } loam_attention;
 
+/* f32 rows against queries. */
+typedef struct loam_dot_tile {
+    const float *rows; /* [n, dim], row_stride apart */
+    const float *x;    /* [m, dim], x_stride apart */
+    size_t n, row_stride, m, x_stride, dim;
+} loam_dot_tile;
+
 /* Rows of a search index in bytes against queries, for a first choice among the rows:
  *     y = scale_i * (float)(I - offset_j),  I the exact sum of row_i[k] * x_j[k]
  * A row holds q + 128 for q in -127 .. 127, a query -63 .. 63: two products fit 16 bits
@@ -168,10 +175,9 @@ typedef struct loam_kernels {
     /* y[i] = rows[i] . x, the dot above; rows are dim apart. */
     void (*dot_rows)(const float *rows, size_t n, size_t dim, const float *x, float *y);
 
-    /* y[j * y_stride + i] = rows[i] . x[j], the dot above, i < n, j < m; rows and x are dim
-     * apart.  Rows stay in the first-level cache when n * dim is at most LOAM_DOT_TILE. */
-    void (*dot_tile)(const float *rows, size_t n, size_t dim, const float *x, size_t m, float *y,
-                     size_t y_stride);
+    /* y[j * y_stride + i] = rows[i] . x[j], the dot above, for all rows and queries of the tile.
+     * Rows stay in the first-level cache when n * dim is at most LOAM_DOT_TILE. */
+    void (*dot_tile)(const loam_dot_tile *t, float *y, size_t y_stride);
 
     /* y[i] = rows[i] . x, the dot above with rows of f16, stride apart: a multiple of 16, rows
      * and x padded with zeros. */

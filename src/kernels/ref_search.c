@@ -3,14 +3,13 @@
 #include "ref_math.h"
 #include <math.h>
 
-static void dot_tile_ref(const float *rows, size_t n, size_t dim, const float *x, size_t m,
-                         float *y, size_t y_stride) {
-    for (size_t j = 0; j < m; j++)
-        for (size_t i = 0; i < n; i++) {
+static void dot_tile_ref(const loam_dot_tile *t, float *y, size_t y_stride) {
+    for (size_t j = 0; j < t->m; j++)
+        for (size_t i = 0; i < t->n; i++) {
+            const float *row = t->rows + i * t->row_stride, *x = t->x + j * t->x_stride;
             float lanes[LOAM_LANES] = {0};
-            for (size_t k = 0; k < dim; k++)
-                lanes[k % LOAM_LANES] =
-                    fmaf(rows[i * dim + k], x[j * dim + k], lanes[k % LOAM_LANES]);
+            for (size_t k = 0; k < t->dim; k++)
+                lanes[k % LOAM_LANES] = fmaf(row[k], x[k], lanes[k % LOAM_LANES]);
             y[j * y_stride + i] = loam_ref_tree(lanes);
         }
 }
