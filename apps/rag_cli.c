@@ -35,6 +35,14 @@ static const cli_option OPTIONS[] = {
      "context length in tokens (default: what the question needs)", 64, 10000000},
     {"require-citations", 0, CLI_FLAG, AT(require_citations), "",
      "exit with 8 when an answer has no citation that its passage supports", 0, 0},
+    {"prefix-cache", 0, CLI_CHOICE, AT(prefix_cache), "on|off",
+     "keep long prompts that were read in ~/.cache/loam/prefix (default: on)", 0, 0},
+    {"prefix-cache-size", 0, CLI_SIZE, AT(prefix_mib), "N",
+     "how much of them, in MiB; those used longest ago go (default: 1024)", 1, 1 << 20},
+    {"no-speculation", 0, CLI_FLAG, AT(no_speculation), "",
+     "read the answer's tokens one by one; by default repeated text is guessed, with the same "
+     "result",
+     0, 0},
     {"threads", 0, CLI_SIZE, AT(threads), "N", "threads (default: the CPUs this process may use)",
      1, 256},
     {NULL, 0, CLI_FLAG, 0, NULL, NULL, 0, 0},
@@ -75,8 +83,12 @@ static int ask(rag_app *app, loam_text question) {
 }
 
 int main(int argc, char **argv) {
-    rag_args args = {
-        .vdb_path = RAG_DEFAULT_INDEX, .top_k = 5, .max_tokens = 512, .precision = "fast"};
+    rag_args args = {.vdb_path = RAG_DEFAULT_INDEX,
+                     .top_k = 5,
+                     .max_tokens = 512,
+                     .precision = "fast",
+                     .prefix_cache = "on",
+                     .prefix_mib = 1024};
     rag_app app = {0};
     loam_buf line = {0};
     int result = CLI_EXIT_OK;

@@ -12,7 +12,7 @@
 
 typedef struct arguments {
     const char *model, *prompt, *ids, *system, *precision;
-    int raw, ignore_eos, json;
+    int raw, ignore_eos, json, no_speculation;
     size_t max_tokens, top_k, logprobs, threads, n_ctx;
     float temperature, top_p, min_p, repetition_penalty;
     uint64_t seed;
@@ -55,6 +55,10 @@ static const cli_option OPTIONS[] = {
     {"n-ctx", 'c', CLI_SIZE, offsetof(arguments, n_ctx), "N",
      "room for N tokens (default: what prompt and answer need, at least 4096, at most the model's)",
      0, 1 << 28},
+    {"no-speculation", 0, CLI_FLAG, offsetof(arguments, no_speculation), "",
+     "read the answer's tokens one by one; by default repeated text is guessed, with the same "
+     "result",
+     0, 0},
     {"threads", 't', CLI_SIZE, offsetof(arguments, threads), "N",
      "threads (default: the CPUs this process may use)", 0, 256},
     {"json", 0, CLI_FLAG, offsetof(arguments, json), "",
@@ -221,8 +225,11 @@ static void print_json(answer *w, const loam_ids *prompt, const loam_generate_re
         loam_json_put_string(&b, w->text.n ? w->text.data : "", w->text.n);
         loam_buf_puts(&b, ", ");
     }
-    loam_buf_printf(&b, "\"logprobs\": [%s], \"stop\": \"%s\", \"timings\": {",
-                    w->logprobs.n ? w->logprobs.data : "", stop_name(w, r, st));
+    loam_buf_printf(&b,
+                    "\"logprobs\": [%s], \"stop\": \"%s\", \"speculation\": {\"passes\": %zu, "
+                    "\"drafted\": %zu, \"accepted\": %zu}, \"timings\": {",
+                    w->logprobs.n ? w->logprobs.data : "", stop_name(w, r, st), r->n_passes,
+                    r->n_drafted, r->n_accepted);
     put_time(&b, "load", load, 0);
     put_time(&b, "first_token", r->first_token_seconds, 0);
     put_time(&b, "prefill", r->prefill_seconds, 0);
@@ -276,6 +283,7 @@ static int run(const arguments *a, const char *folder, loam_pool *pool) {
         .max_tokens = a->max_tokens,
         .ignore_eos = a->ignore_eos,
         .n_logprobs = a->logprobs,
+        .no_speculation = a->no_speculation,
         .cancel = &cli_cancel,
         .sampling = {.temperature = a->temperature,
                      .top_p = a->top_p,

@@ -5,6 +5,7 @@
 #include <loam/json.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* Wordings were tried on questions inside and outside the documents: this one keeps a 1.5B
  * model to full sentences; the second keeps it from answering what no passage speaks of. */
@@ -103,10 +104,7 @@ static loam_status prepare_session(rag_app *app, size_t n_prompt, loam_err *err)
     const size_t limit = context_limit(app);
     size_t need = n_prompt + app->args->max_tokens;
     if (need > limit) need = limit;
-    if (app->session && loam_session_n_ctx(app->session) >= need) {
-        loam_session_reset(app->session);
-        return LOAM_OK;
-    }
+    if (app->session && loam_session_n_ctx(app->session) >= need) return LOAM_OK;
     loam_session_free(app->session);
     app->session = NULL;
     if (need < DEFAULT_CTX / 2) need = DEFAULT_CTX / 2 < limit ? DEFAULT_CTX / 2 : limit;
@@ -171,10 +169,13 @@ static void print_json(loam_text question, const rag_contexts *c, const stream *
                         c->items[i].cited == RAG_MATCHED ? "wording" : "model");
     }
     loam_buf_printf(&b,
-                    "],\"stop\":\"%s\",\"prompt_tokens\":%zu,\"tokens\":%zu,\"timings\":{"
-                    "\"prefill\":%.6f,\"first_token\":%.6f,\"decode\":%.6f}}\n",
-                    stops[r->stop], r->n_prompt, r->n_tokens, r->prefill_seconds,
-                    r->first_token_seconds, r->decode_seconds);
+                    "],\"stop\":\"%s\",\"prompt_tokens\":%zu,\"reused_tokens\":%zu,"
+                    "\"tokens\":%zu,\"speculation\":{\"passes\":%zu,\"drafted\":%zu,"
+                    "\"accepted\":%zu},\"timings\":{\"prefill\":%.6f,\"first_token\":%.6f,"
+                    "\"decode\":%.6f}}\n",
+                    stops[r->stop], r->n_prompt, r->n_reused, r->n_tokens, r->n_passes,
+                    r->n_drafted, r->n_accepted, r->prefill_seconds, r->first_token_seconds,
+                    r->decode_seconds);
     if (b.failed) cli_fail(CLI_EXIT_RESOURCES, "out of memory");
     fwrite(b.data, 1, b.n, stdout);
     cli_flush();
@@ -191,15 +192,28 @@ static void print_answer_text(rag_app *app, const stream *s, const rag_contexts 
     cli_flush();
 }
 
+static double seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
 static loam_status generate(rag_app *app, const loam_ids *ids, stream *s, loam_generate_result *r,
                             loam_err *err) {
     const loam_generate_options o = {
         .max_tokens = app->args->max_tokens,
         .sampling = {.temperature = app->args->temp, .seed = app->args->seed},
-        .cancel = &cli_cancel};
+        .cancel = &cli_cancel,
+        .reuse_prefix = 1,
+        .no_speculation = app->args->no_speculation};
     loam_status st = prepare_session(app, ids->n, err);
+    const double start = seconds();
+    if (!st) rag_prefix_load(app, ids);
+    const double loading = seconds() - start;
     if (!st) st = loam_detok_new(&s->detok, app->tokenizer, LOAM_DECODE_SKIP_SPECIAL, err);
     if (!st) st = loam_generate(app->session, ids->ids, ids->n, &o, on_step, s, r, err);
+    r->prefill_seconds += loading;
+    r->first_token_seconds += loading;
     if (s->detok) {
         const size_t from = s->text.n;
         loam_detok_flush(s->detok, &s->text);
@@ -241,6 +255,7 @@ int rag_answer(rag_app *app, loam_text question, rag_contexts *c) {
             print_json(question, c, &s, &result);
         else
             print_answer_text(app, &s, c, n_good);
+        rag_prefix_save(app, &result); /* nobody waits for it any more */
         if (app->args->require_citations && n_good == 0) code = CLI_EXIT_CITATION;
     }
     loam_detok_free(s.detok);

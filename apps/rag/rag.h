@@ -3,6 +3,7 @@
  *   rag_cli.c    options, the loop over questions
  *   load.c       index, embedder, reranker, language model
  *   retrieve.c   question -> hits -> [rerank] -> contexts, printed
+ *   prefix.c     prompts that were read, kept on disk between runs
  *   answer.c     contexts -> prompt -> streamed answer -> citations, printed
  *   cite.c       "[2]" in an answer checked against the context it names
  *   line.c       questions from a pipe or the terminal
@@ -28,11 +29,11 @@ enum { RAG_CITED = 1, RAG_MATCHED = 2 };
 enum { RAG_CANDIDATES = 20, RAG_MAX_TOP_K = 100 };
 
 typedef struct rag_args {
-    const char *vdb_path, *model_id, *reranker_id, *embed_model, *system, *precision;
-    size_t top_k, max_tokens, n_ctx, threads;
+    const char *vdb_path, *model_id, *reranker_id, *embed_model, *system, *precision, *prefix_cache;
+    size_t top_k, max_tokens, n_ctx, threads, prefix_mib;
     uint64_t seed;
     float temp;
-    int no_reranker, json, no_stream, require_citations;
+    int no_reranker, json, no_stream, require_citations, no_speculation;
 } rag_args;
 
 typedef struct rag_app {
@@ -47,6 +48,7 @@ typedef struct rag_app {
     loam_session *session;
     char *index_path; /* absolute */
     const char *model_name, *reranker_name;
+    char prefix_key[48]; /* how the names of this model's files on disk begin; "": not known */
 } rag_app;
 
 /* One passage of the question at hand, best first. */
@@ -77,6 +79,11 @@ void rag_put_context_json(loam_buf *b, const rag_context *c, size_t number);
 
 /* answer.c: returns the exit code of this question. */
 int rag_answer(rag_app *app, loam_text question, rag_contexts *c);
+
+/* prefix.c: put into the session what the disk holds of this prompt, if that is worth it; keep
+ * the prompt that the session has read. */
+void rag_prefix_load(rag_app *app, const loam_ids *ids);
+void rag_prefix_save(rag_app *app, const loam_generate_result *r);
 
 /* cite.c: sets `cited` of every context that the answer rests on; returns how many. */
 size_t rag_cite(loam_text answer, rag_contexts *c);

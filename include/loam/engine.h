@@ -43,6 +43,9 @@ LOAM_API void loam_model_get_info(const loam_model *m, loam_model_info *out);
 /* Ids that end an answer: generation_config.json's eos, else config.json's. */
 LOAM_API size_t loam_model_eos(const loam_model *m, const int32_t **ids);
 LOAM_API loam_precision loam_model_precision(const loam_model *m);
+/* Which model this is, wherever its folder stands: 64 hex digits of a SHA-256 over config.json
+ * and samples of every array.  Errors: IO, NOT_FOUND (config.json is gone), MEMORY. */
+LOAM_API loam_status loam_model_fingerprint(const loam_model *m, char out[65], loam_err *err);
 
 typedef struct loam_session loam_session;
 /* Room for `n_ctx` positions (0: the model's maximum, at most 4096).  All memory
@@ -54,6 +57,11 @@ LOAM_API void loam_session_reset(loam_session *s);              /* position 0 */
 LOAM_API void loam_session_truncate(loam_session *s, size_t n); /* forget all from position n on */
 LOAM_API size_t loam_session_position(const loam_session *s);
 LOAM_API size_t loam_session_n_ctx(const loam_session *s);
+/* The ids that stand at positions 0 .. position - 1. */
+LOAM_API const int32_t *loam_session_ids(const loam_session *s);
+/* Of what was read, keep what `ids` begins with and forget the rest: returns how many of the
+ * n ids need not be fed.  Less than n, unless the logits behind the last are at hand. */
+LOAM_API size_t loam_session_keep_prefix(loam_session *s, const int32_t *ids, size_t n);
 
 /* Read `n` >= 1 ids.  The logits of the last position stay in the session until
  * the next call.  Errors: ARGUMENT (an id outside the vocabulary), LIMIT ("prompt
@@ -66,6 +74,23 @@ loam_session_logits(const loam_session *s); /* [vocab]; NULL before the first fe
 LOAM_API loam_status loam_session_feed_all(loam_session *s, const int32_t *ids, size_t n,
                                            void (*each)(void *ctx, size_t i, const float *logits),
                                            void *ctx, loam_err *err);
+
+/* A session's first n positions in a file, so that a later run need not read the same ids again.
+ * It fits sessions of the same model, precision and kind of processor only.  It holds the ids:
+ * readable by its owner alone.  Appears whole or not at all; not synced to the disk.
+ * Errors: ARGUMENT (n of 0 or above the position), IO, NO_SPACE, MEMORY. */
+LOAM_API loam_status loam_session_save(loam_session *s, size_t n, const char *path, loam_err *err);
+/* Forget everything, then take from the file as many positions as `ids` agrees with, at most
+ * n_ctx: *n_kept of them, 0 when the first id differs.  The session is then as if it had been
+ * fed these, to the bit.  Nothing in the file is trusted: sizes and hash must be right, and
+ * the last position is computed again and must come out the same.
+ * On failure the session is empty.  Errors: FORMAT (cut short, damaged, something else),
+ * UNSUPPORTED (of another model, precision, processor or version), IO, NOT_FOUND, MEMORY. */
+LOAM_API loam_status loam_session_load(loam_session *s, const char *path, const int32_t *ids,
+                                       size_t n, size_t *n_kept, loam_err *err);
+/* How many positions it would be: reads the beginning of the file only, changes nothing. */
+LOAM_API loam_status loam_session_peek(loam_session *s, const char *path, const int32_t *ids,
+                                       size_t n, size_t *n_common, loam_err *err);
 
 /* Sampling, in mlx-lm's order: logits processors (repetition penalty over the last
  * `repetition_window` ids), then temperature 0: argmax, ties to the lowest id; else
@@ -98,6 +123,8 @@ typedef struct loam_generate_options {
     loam_sampling sampling;
     size_t n_logprobs; /* how many of the most likely to report a step; 0: none */
     const loam_cancel *cancel;
+    int reuse_prefix;   /* the prompt stands at position 0; what the session holds of it is kept */
+    int no_speculation; /* read every id in a pass of its own */
 } loam_generate_options;
 
 typedef enum loam_stop {
@@ -111,11 +138,18 @@ typedef struct loam_generate_result {
     size_t n_prompt, n_tokens;
     loam_stop stop;
     double prefill_seconds, first_token_seconds,
-        decode_seconds; /* decode: tokens after the first */
+        decode_seconds;           /* decode: tokens after the first */
+    size_t n_reused;              /* ids of the prompt that were not read again */
+    size_t n_passes;              /* through the model, after the prompt's */
+    size_t n_drafted, n_accepted; /* ids guessed by prompt lookup; those that came true */
 } loam_generate_result;
 
 /* Feed the prompt, then sample until a stop.  An eos id ends the answer and is not
- * reported.  `on_step` (may be NULL) returns non-zero to stop. */
+ * reported.  `on_step` (may be NULL) returns non-zero to stop; it may look at the session's
+ * logits and must not otherwise use it.
+ * Unless told not to, it guesses ids that repeat what prompt and answer hold, and reads several
+ * in one pass.  Each is still chosen from its own logits, which are the same bits however the
+ * ids are cut into passes: ids, logprobs, draws and the session at the end do not change. */
 LOAM_API loam_status loam_generate(loam_session *s, const int32_t *prompt, size_t n,
                                    const loam_generate_options *o,
                                    int (*on_step)(void *ctx, const loam_step *step), void *ctx,

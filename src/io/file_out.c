@@ -125,7 +125,7 @@ int loam_folder_sync(const char *path) {
 loam_status loam_file_out_commit(loam_file_out *o, loam_err *err) {
     loam_status st = LOAM_OK;
     flush_buffer(o);
-    if (!o->failed && o->temp && fsync(o->fd) != 0) o->failed = errno;
+    if (!o->failed && o->temp && !o->no_sync && fsync(o->fd) != 0) o->failed = errno;
     if (close(o->fd) != 0 && !o->failed) o->failed = errno;
     o->fd = -1;
     if (!o->failed && o->temp) {
@@ -134,7 +134,7 @@ loam_status loam_file_out_commit(loam_file_out *o, loam_err *err) {
         } else {
             free(o->temp);
             o->temp = NULL;
-            o->failed = loam_folder_sync(o->target);
+            o->failed = o->no_sync ? 0 : loam_folder_sync(o->target);
         }
     }
     if (o->failed) st = loam_fail_errno(err, o->failed, "%s: cannot write", o->target);

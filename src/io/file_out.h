@@ -21,7 +21,8 @@ typedef struct loam_file_out {
     size_t n_buffer;
     uint64_t n_written; /* bytes taken so far */
     int fd;
-    int failed; /* errno of the first failure */
+    int failed;  /* errno of the first failure */
+    int no_sync; /* set after opening: the file may be lost in a crash, its readers check it */
 } loam_file_out;
 
 loam_status loam_file_out_open(loam_file_out *o, const char *path, unsigned mode, loam_err *err);

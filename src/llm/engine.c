@@ -4,7 +4,7 @@
 #include "model/config.h"
 #include <stdio.h>
 
-enum { DEFAULT_CONTEXT = 4096, HEAD_ROWS = 16 };
+enum { DEFAULT_CONTEXT = 4096 };
 
 /* eos_token_id: an id or a list of ids. */
 static loam_status read_eos(loam_model *m, const loam_json_value *v, const char *file,
@@ -110,10 +110,11 @@ loam_status loam_session_new(loam_session **out, const loam_model *m, size_t n_c
     s->vocab = c->vocab;
     st = loam_timeline_new(&s->timeline, m->decoder, m->pool, m->precision, n_ctx, err);
     if (st) goto done;
-    s->logits = loam_alloc(c->vocab, sizeof *s->logits);
+    s->ids = loam_alloc(n_ctx, sizeof *s->ids);
+    s->last_logits = loam_alloc(c->vocab, sizeof *s->last_logits);
     s->logprobs = loam_alloc(c->vocab, sizeof *s->logprobs);
     s->sort = loam_alloc(c->vocab, sizeof *s->sort);
-    if (!s->logits || !s->logprobs || !s->sort) {
+    if (!s->ids || !s->last_logits || !s->logprobs || !s->sort) {
         st = loam_fail(err, LOAM_ERR_MEMORY, "no memory for a session");
         goto done;
     }
@@ -127,7 +128,8 @@ done:
 void loam_session_free(loam_session *s) {
     if (!s) return;
     loam_timeline_free(s->timeline);
-    free(s->logits);
+    free(s->ids);
+    free(s->last_logits);
     free(s->logprobs);
     free(s->sort);
     free(s->all_logits);
@@ -141,7 +143,16 @@ void loam_session_reset(loam_session *s) {
 void loam_session_truncate(loam_session *s, size_t n) {
     if (n >= loam_timeline_position(s->timeline)) return;
     loam_timeline_truncate(s->timeline, n);
-    s->has_logits = 0;
+    s->logits = NULL;
+}
+
+size_t loam_session_keep_prefix(loam_session *s, const int32_t *ids, size_t n) {
+    const size_t position = loam_timeline_position(s->timeline);
+    size_t same = 0;
+    while (same < n && same < position && s->ids[same] == ids[same]) same++;
+    if (same == n && n > 0 && !(position == n && s->logits)) same--;
+    loam_session_truncate(s, same);
+    return same;
 }
 
 size_t loam_session_position(const loam_session *s) {
@@ -150,22 +161,31 @@ size_t loam_session_position(const loam_session *s) {
 size_t loam_session_n_ctx(const loam_session *s) {
     return loam_timeline_n_ctx(s->timeline);
 }
+const int32_t *loam_session_ids(const loam_session *s) {
+    return s->ids;
+}
 const float *loam_session_logits(const loam_session *s) {
-    return s->has_logits ? s->logits : NULL;
+    return s->logits;
+}
+
+/* The n ids before the position are these. */
+static void note_ids(loam_session *s, const int32_t *ids, size_t n) {
+    memcpy(s->ids + loam_timeline_position(s->timeline) - n, ids, n * sizeof *ids);
 }
 
 loam_status loam_session_feed(loam_session *s, const int32_t *ids, size_t n,
                               const loam_cancel *cancel, loam_err *err) {
     const loam_status st = loam_timeline_feed(s->timeline, ids, n, cancel, err);
     if (st) return st; /* the old logits still belong to the old position */
-    loam_timeline_logits(s->timeline, s->logits);
-    s->has_logits = 1;
+    note_ids(s, ids, n);
+    loam_timeline_logits(s->timeline, s->last_logits);
+    s->logits = s->last_logits;
     return LOAM_OK;
 }
 
 typedef struct each_position {
     loam_session *s;
-    void (*each)(void *ctx, size_t i, const float *logits);
+    void (*each)(void *ctx, size_t i, const float *logits); /* NULL: the rows are what is wanted */
     void *ctx;
 } each_position;
 
@@ -173,26 +193,55 @@ static void head_of_chunk(void *ctx, size_t first, size_t m, const float *hidden
     const each_position *e = ctx;
     const loam_session *s = e->s;
     const size_t dim = s->model->decoder->config.dim;
-    for (size_t i = 0; i < m; i += HEAD_ROWS) {
-        const size_t rows = m - i < HEAD_ROWS ? m - i : HEAD_ROWS;
+    for (size_t i = 0; i < m; i += LOAM_LOGIT_ROWS) {
+        const size_t rows = m - i < LOAM_LOGIT_ROWS ? m - i : LOAM_LOGIT_ROWS;
         loam_timeline_head(s->timeline, hidden + i * dim, rows, s->all_logits);
-        for (size_t j = 0; j < rows; j++)
+        for (size_t j = 0; e->each && j < rows; j++)
             e->each(e->ctx, first + i + j, s->all_logits + j * s->vocab);
     }
+}
+
+loam_status loam_session_make_rows(loam_session *s, loam_err *err) {
+    if (!s->all_logits)
+        s->all_logits = loam_alloc(LOAM_LOGIT_ROWS * s->vocab, sizeof *s->all_logits);
+    return s->all_logits ? LOAM_OK
+                         : loam_fail(err, LOAM_ERR_MEMORY,
+                                     "no memory for the logits of %d positions", LOAM_LOGIT_ROWS);
+}
+
+/* As feed_each of the timeline; the session's logits become the last row. */
+static loam_status feed_each(each_position *e, const int32_t *ids, size_t n,
+                             const loam_cancel *cancel, loam_err *err) {
+    loam_session *s = e->s;
+    loam_status st = loam_session_make_rows(s, err);
+    /* a failure after the first chunk must not have written over what is there */
+    const int at_risk =
+        n > loam_timeline_chunk(s->timeline) && s->logits && s->logits != s->last_logits;
+    if (!st && at_risk) {
+        memcpy(s->last_logits, s->logits, s->vocab * sizeof *s->last_logits);
+        s->logits = s->last_logits;
+    }
+    if (!st) st = loam_timeline_feed_each(s->timeline, ids, n, head_of_chunk, e, cancel, err);
+    if (st) return st;
+    note_ids(s, ids, n);
+    const size_t in_chunk = (n - 1) % loam_timeline_chunk(s->timeline);
+    s->logits = s->all_logits + in_chunk % LOAM_LOGIT_ROWS * s->vocab;
+    return LOAM_OK;
 }
 
 loam_status loam_session_feed_all(loam_session *s, const int32_t *ids, size_t n,
                                   void (*each)(void *ctx, size_t i, const float *logits), void *ctx,
                                   loam_err *err) {
-    if (!s->all_logits) s->all_logits = loam_alloc(HEAD_ROWS * s->vocab, sizeof *s->all_logits);
-    if (!s->all_logits)
-        return loam_fail(err, LOAM_ERR_MEMORY, "no memory for the logits of %d positions",
-                         HEAD_ROWS);
-    each_position e = {s, each, ctx};
-    const loam_status st =
-        loam_timeline_feed_each(s->timeline, ids, n, head_of_chunk, &e, NULL, err);
-    if (st) return st;
-    loam_timeline_logits(s->timeline, s->logits);
-    s->has_logits = 1;
-    return LOAM_OK;
+    return feed_each(&(each_position){s, each, ctx}, ids, n, NULL, err);
+}
+
+loam_status loam_session_feed_rows(loam_session *s, const int32_t *ids, size_t n,
+                                   const loam_cancel *cancel, loam_err *err) {
+    LOAM_ASSERT(n <= LOAM_LOGIT_ROWS && n <= loam_timeline_chunk(s->timeline));
+    return feed_each(&(each_position){s, NULL, NULL}, ids, n, cancel, err);
+}
+
+void loam_session_settle(loam_session *s, size_t n, size_t row) {
+    loam_timeline_truncate(s->timeline, n);
+    s->logits = s->all_logits + row * s->vocab;
 }

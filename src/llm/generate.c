@@ -1,4 +1,5 @@
 /* generate.c - prompt in, ids out: feed, sample, stop. */
+#include "llm/lookup.h"
 #include "llm/sampler.h"
 #include "llm/session.h"
 #include <math.h>
@@ -14,6 +15,12 @@ typedef struct run {
     size_t window, n_recent, next;
     loam_logprob *top;
     size_t n_top;
+    loam_lookup lookup;
+    int32_t pass[LOAM_MAX_DRAFT + 1]; /* the newest id, then guesses of what follows */
+    size_t n_guesses;                 /* of this pass */
+    size_t n_true;                    /* of them, so far */
+    size_t position;                  /* the session's, but for guesses that have not come true */
+    loam_generate_result *result;
 } run;
 
 static loam_status check_options(const loam_generate_options *o, loam_err *err) {
@@ -45,10 +52,11 @@ static void remember(run *r, int32_t id) {
 }
 
 static loam_status start_run(run *r, loam_session *s, const loam_generate_options *o,
-                             loam_err *err) {
+                             loam_generate_result *result, loam_err *err) {
     const float penalty = o->sampling.repetition_penalty;
 
-    *r = (run){.s = s, .o = o};
+    *r = (run){.s = s, .o = o, .result = result};
+    loam_lookup_init(&r->lookup);
     loam_rng_seed(&r->rng, o->sampling.seed);
     r->window =
         penalty > 0.0f && penalty != 1.0f
@@ -57,8 +65,8 @@ static loam_status start_run(run *r, loam_session *s, const loam_generate_option
     r->n_top = o->n_logprobs < s->vocab ? o->n_logprobs : s->vocab;
     r->recent = loam_alloc(r->window, sizeof *r->recent);
     r->top = loam_alloc(r->n_top, sizeof *r->top);
-    return r->recent && r->top ? LOAM_OK
-                               : loam_fail(err, LOAM_ERR_MEMORY, "no memory to sample with");
+    if (!r->recent || !r->top) return loam_fail(err, LOAM_ERR_MEMORY, "no memory to sample with");
+    return o->no_speculation ? LOAM_OK : loam_session_make_rows(s, err);
 }
 
 /* The next id from the session's logits; r->top is filled when asked for. */
@@ -91,10 +99,64 @@ static int is_eos(const loam_model *m, int32_t id) {
     return 0;
 }
 
+/* End of a pass: of its guesses the session keeps those that came true. */
+static void settle(run *r) {
+    if (r->n_guesses == 0) return;
+    loam_lookup_learn(&r->lookup, r->n_true);
+    r->result->n_accepted += r->n_true;
+    loam_session_settle(r->s, r->position, r->n_true);
+    r->n_guesses = 0;
+}
+
+/* How many ids may follow the newest one in a pass. */
+static size_t room_for_guesses(const run *r) {
+    const size_t positions = loam_session_n_ctx(r->s) - r->position - 1;
+    const size_t wanted = r->o->max_tokens - r->result->n_tokens - 1; /* the last is not read */
+    size_t most = loam_timeline_chunk(r->s->timeline) - 1;
+    if (most > LOAM_MAX_DRAFT) most = LOAM_MAX_DRAFT;
+    if (most > positions) most = positions;
+    return most < wanted ? most : wanted;
+}
+
+/* Guesses behind `id` into r->pass: what may follow the session's ids and this one. */
+static size_t guess(run *r, int32_t id) {
+    loam_session *s = r->s;
+    r->pass[0] = id;
+    if (r->o->no_speculation) return 0;
+    s->ids[r->position] = id; /* there is room for it; the feed puts it there again */
+    return loam_lookup_draft(&r->lookup, s->ids, r->position + 1, room_for_guesses(r), r->pass + 1);
+}
+
+/* Read `id`: nothing to do when it was guessed, else a pass over it and new guesses. */
+static loam_status advance(run *r, int32_t id, loam_err *err) {
+    loam_session *s = r->s;
+    if (r->n_true < r->n_guesses && r->pass[r->n_true + 1] == id) {
+        r->n_true++;
+        r->position++;
+        s->logits = s->all_logits + r->n_true * s->vocab;
+        return LOAM_OK;
+    }
+    settle(r);
+    const size_t n = guess(r, id);
+    loam_status st = LOAM_ERR_FORMAT;
+    r->result->n_passes++;
+    if (n) st = loam_session_feed_rows(s, r->pass, n + 1, r->o->cancel, err);
+    if (st == LOAM_ERR_FORMAT) { /* no guess, or one that the weights cannot take */
+        st = loam_session_feed(s, &id, 1, r->o->cancel, err);
+    } else if (!st) {
+        r->result->n_drafted += n;
+        r->n_guesses = n;
+        s->logits = s->all_logits;
+    }
+    r->n_true = 0;
+    if (!st) r->position++;
+    return st;
+}
+
 /* Sample and feed until something stops it; sets result->stop and counts. */
 static loam_status decode(run *r, int (*on_step)(void *ctx, const loam_step *step), void *ctx,
-                          loam_generate_result *result, double start, loam_err *err) {
-    loam_session *s = r->s;
+                          double start, loam_err *err) {
+    loam_generate_result *result = r->result;
 
     result->stop = LOAM_STOP_LENGTH;
     while (result->n_tokens < r->o->max_tokens) {
@@ -102,7 +164,7 @@ static loam_status decode(run *r, int (*on_step)(void *ctx, const loam_step *ste
             return loam_fail(err, LOAM_ERR_CANCELLED, "cancelled");
         const int32_t id = sample(r);
         if (result->n_tokens == 0) result->first_token_seconds = loam_now() - start;
-        if (!r->o->ignore_eos && is_eos(s->model, id)) {
+        if (!r->o->ignore_eos && is_eos(r->s->model, id)) {
             result->stop = LOAM_STOP_EOS;
             break;
         }
@@ -113,13 +175,33 @@ static loam_status decode(run *r, int (*on_step)(void *ctx, const loam_step *ste
             break;
         }
         if (result->n_tokens == r->o->max_tokens) break;
-        if (loam_session_position(s) == loam_session_n_ctx(s)) {
+        if (r->position == loam_session_n_ctx(r->s)) {
             result->stop = LOAM_STOP_CONTEXT;
             break;
         }
-        const loam_status st = loam_session_feed(s, &id, 1, r->o->cancel, err);
+        const loam_status st = advance(r, id, err);
         if (st) return st;
     }
+    return LOAM_OK;
+}
+
+/* The prompt, but for what the session holds of it. */
+static loam_status read_prompt(run *r, const int32_t *prompt, size_t n, loam_err *err) {
+    loam_session *s = r->s;
+    loam_status st = LOAM_OK;
+
+    if (r->o->reuse_prefix) {
+        if (n > loam_session_n_ctx(s))
+            return loam_fail(err, LOAM_ERR_LIMIT,
+                             "prompt of %zu tokens is longer than the context of %zu", n,
+                             loam_session_n_ctx(s));
+        r->result->n_reused = loam_session_keep_prefix(s, prompt, n);
+    }
+    const size_t kept = r->result->n_reused;
+    if (kept < n || n == 0) st = loam_session_feed(s, prompt + kept, n - kept, r->o->cancel, err);
+    if (st) return st;
+    for (size_t i = 0; i < n; i++) remember(r, prompt[i]); /* ids are checked by now */
+    r->position = loam_session_position(s);
     return LOAM_OK;
 }
 
@@ -135,12 +217,12 @@ loam_status loam_generate(loam_session *s, const int32_t *prompt, size_t n,
     if (!result) result = &unused;
     *result = (loam_generate_result){.n_prompt = n};
     if (st) return st;
-    st = start_run(&r, s, o, err);
-    if (!st) st = loam_session_feed(s, prompt, n, o->cancel, err);
+    st = start_run(&r, s, o, result, err);
+    if (!st) st = read_prompt(&r, prompt, n, err);
     result->prefill_seconds = loam_now() - start;
     if (!st) {
-        for (size_t i = 0; i < n; i++) remember(&r, prompt[i]); /* ids are checked by now */
-        st = decode(&r, on_step, ctx, result, start, err);
+        st = decode(&r, on_step, ctx, start, err);
+        settle(&r);
         if (result->n_tokens)
             result->decode_seconds = loam_now() - start - result->first_token_seconds;
     }

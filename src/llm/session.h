@@ -5,7 +5,7 @@
 #include "model/decoder.h"
 #include <loam/engine.h>
 
-enum { LOAM_MAX_EOS = 64 };
+enum { LOAM_MAX_EOS = 64, LOAM_LOGIT_ROWS = 16 };
 
 struct loam_model {
     loam_decoder *decoder;
@@ -19,11 +19,22 @@ struct loam_session {
     const loam_model *model;
     loam_timeline *timeline;
     size_t vocab;
-    float *logits; /* [vocab] of the last position, untouched by sampling */
-    int has_logits;
-    float *logprobs;   /* [vocab] sampling scratch */
-    float *sort;       /* [vocab] sampling scratch */
-    float *all_logits; /* feed_all: a few rows of [vocab]; NULL before */
+    int32_t *ids;         /* [n_ctx]; those at 0 .. position - 1 are what was read */
+    const float *logits;  /* [vocab] of the last position, in one of the next two; NULL: none */
+    float *last_logits;   /* [vocab] */
+    float *all_logits;    /* [LOAM_LOGIT_ROWS, vocab] of several positions; NULL before */
+    float *logprobs;      /* [vocab] sampling scratch */
+    float *sort;          /* [vocab] sampling scratch */
+    char fingerprint[65]; /* of the model, once a file was asked for; "" before */
 };
+
+/* Take the memory of all_logits, once. */
+loam_status loam_session_make_rows(loam_session *s, loam_err *err);
+/* Read 1 <= n <= LOAM_LOGIT_ROWS ids; the logits of each stay in all_logits, and those of the
+ * last are the session's. */
+loam_status loam_session_feed_rows(loam_session *s, const int32_t *ids, size_t n,
+                                   const loam_cancel *cancel, loam_err *err);
+/* Back to position n, of which `row` of all_logits holds the logits. */
+void loam_session_settle(loam_session *s, size_t n, size_t row);
 
 #endif

@@ -52,8 +52,26 @@ loam_status loam_timeline_new(loam_timeline **out, const loam_decoder *d, loam_p
 void loam_timeline_free(loam_timeline *t); /* NULL is allowed */
 size_t loam_timeline_position(const loam_timeline *t);
 size_t loam_timeline_n_ctx(const loam_timeline *t);
+size_t loam_timeline_chunk(const loam_timeline *t); /* positions of one forward call */
 /* Forget positions n and later; n >= position is a no-op. */
 void loam_timeline_truncate(loam_timeline *t, size_t n);
+
+/* Keys and values as bytes, to keep them elsewhere and to put them back into a timeline of the
+ * same decoder and precision:
+ *
+ *     for each layer: loam_timeline_kv_get(t, layer, 0, n, bytes)
+ *     loam_timeline_truncate(u, 0), for each layer: kv_put(u, layer, n, n, bytes),
+ *     loam_timeline_restore(u, n)
+ *
+ * A layer's bytes are [2 (k, v), n_kv_heads, n, head_dim] values. */
+typedef struct loam_kv_shape {
+    size_t n_layers, n_kv_heads, head_dim, value_bytes; /* 2: f16, 4: f32 */
+} loam_kv_shape;
+loam_kv_shape loam_timeline_kv_shape(const loam_timeline *t);
+void loam_timeline_kv_get(const loam_timeline *t, size_t layer, size_t first, size_t n, void *out);
+/* The first n of n_in positions; asserts position 0. */
+void loam_timeline_kv_put(loam_timeline *t, size_t layer, size_t n, size_t n_in, const void *in);
+void loam_timeline_restore(loam_timeline *t, size_t n); /* position n, without hidden state */
 
 /* Read n >= 1 ids.  On failure the position is what it was.  Errors: ARGUMENT (id outside
  * the vocabulary), LIMIT (no room), CANCELLED, FORMAT (a layer gave NaN or infinity). */

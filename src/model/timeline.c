@@ -34,13 +34,17 @@ static size_t max_size(size_t a, size_t b) {
     return a > b ? a : b;
 }
 
+static size_t kv_value_bytes(const loam_timeline *t) {
+    return t->compute.precision == LOAM_EXACT ? 4 : 2;
+}
+
 /* Every product below is bounded by the ranges of families.c except with n_ctx: checked. */
 static int size_kv(const loam_timeline *t, size_t *layer_bytes, size_t *total) {
     const loam_decoder_config *c = &t->d->config;
-    const size_t element = t->compute.precision == LOAM_EXACT ? 4 : 2;
     size_t n;
-    return loam_mul(c->n_kv_heads * c->head_dim * element, t->n_ctx, &n) && loam_add(n, 63, &n) &&
-           (*layer_bytes = n / 64 * 64, 1) && loam_mul(*layer_bytes, 2 * c->n_layers, total);
+    return loam_mul(c->n_kv_heads * c->head_dim * kv_value_bytes(t), t->n_ctx, &n) &&
+           loam_add(n, 63, &n) && (*layer_bytes = n / 64 * 64, 1) &&
+           loam_mul(*layer_bytes, 2 * c->n_layers, total);
 }
 
 static loam_status check_memory(const loam_timeline *t, size_t bytes, loam_err *err) {
@@ -153,11 +157,45 @@ size_t loam_timeline_position(const loam_timeline *t) {
 size_t loam_timeline_n_ctx(const loam_timeline *t) {
     return t->n_ctx;
 }
+size_t loam_timeline_chunk(const loam_timeline *t) {
+    return t->chunk;
+}
 
 void loam_timeline_truncate(loam_timeline *t, size_t n) {
     if (n >= t->position) return;
     t->position = n;
     t->has_hidden = 0; /* the hidden state was of a position that is gone */
+}
+
+loam_kv_shape loam_timeline_kv_shape(const loam_timeline *t) {
+    const loam_decoder_config *c = &t->d->config;
+    return (loam_kv_shape){c->n_layers, c->n_kv_heads, c->head_dim, kv_value_bytes(t)};
+}
+
+/* Bytes of a position in one head's keys or values. */
+static size_t kv_row_bytes(const loam_timeline *t) {
+    return t->d->config.head_dim * kv_value_bytes(t);
+}
+
+void loam_timeline_kv_get(const loam_timeline *t, size_t layer, size_t first, size_t n, void *out) {
+    const loam_kv *kv = &t->kv[layer];
+    const size_t row = kv_row_bytes(t);
+    char *p = out;
+    LOAM_ASSERT(first + n <= t->position);
+    for (int value = 0; value < 2; value++)
+        for (size_t head = 0; head < kv->n_kv_heads; head++, p += n * row)
+            memcpy(p, (const char *)(value ? kv->v : kv->k) + (head * kv->stride + first) * row,
+                   n * row);
+}
+
+void loam_timeline_kv_put(loam_timeline *t, size_t layer, size_t n, size_t n_in, const void *in) {
+    const loam_kv *kv = &t->kv[layer];
+    const size_t row = kv_row_bytes(t);
+    const char *p = in;
+    LOAM_ASSERT(t->position == 0 && n <= n_in && n <= t->n_ctx);
+    for (int value = 0; value < 2; value++)
+        for (size_t head = 0; head < kv->n_kv_heads; head++, p += n_in * row)
+            memcpy((char *)(value ? kv->v : kv->k) + head * kv->stride * row, p, n * row);
 }
 
 static const float *norm(loam_timeline *t, const loam_norm *n, const float *x, size_t m, float *y) {
@@ -326,6 +364,12 @@ static void fill_ropes(loam_timeline *t, size_t end) {
         loam_rotary_fill(&c->rope[i], t->rope_filled, end - t->rope_filled,
                          t->rope[i] + t->rope_filled * c->rope[i].n_rot);
     t->rope_filled = end;
+}
+
+void loam_timeline_restore(loam_timeline *t, size_t n) {
+    LOAM_ASSERT(t->position == 0 && n <= t->n_ctx);
+    fill_ropes(t, n);
+    t->position = n;
 }
 
 loam_status loam_timeline_feed_each(loam_timeline *t, const int32_t *ids, size_t n,

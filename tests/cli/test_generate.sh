@@ -12,6 +12,18 @@ expect 0 "ids"; silent "ids"; prints "140 10 188 188" "ids"
 run loam generate -m "$model" --ids '[34]' -n 4 --precision exact --json --logprobs 3
 expect 0 "json"; prints '"prompt_ids": [34], "ids": [140, 10, 188, 188], "logprobs": [[[140, ' "json"
 prints '"stop": "length"' "json"; prints '"decode_tokens_per_second"' "json"
+# guessing repeated text changes passes, nothing else
+for more in "" "--precision exact" "--temp 0.3 --seed 4" "--repetition-penalty 1.1"; do
+    ids='[1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8]'
+    run loam generate -m "$model" --ids "$ids" -n 120 --ignore-eos --json --logprobs 2 $more
+    expect 0 "speculation $more"
+    grep -o '"ids.*"speculation' "$work/out" >"$work/with"
+    grep -o '"passes": [0-9]*' "$work/out" >"$work/passes"
+    run loam generate -m "$model" --ids "$ids" -n 120 --ignore-eos --json --logprobs 2 --no-speculation $more
+    prints '"passes": 119, "drafted": 0, "accepted": 0' "no speculation $more"
+    check test "$(grep -o '"ids.*"speculation' "$work/out")" = "$(cat "$work/with")"
+    [ -n "$more" ] || check test "$(sed 's/.* //' "$work/passes")" -lt 119
+done
 run loam generate -m "$model" --prompt hello -n 4
 expect 3 "no tokenizer"; one_line "no tokenizer"
 run loam perplexity -m "$model" --ids '[34, 140, 10, 188]' --json --tokens

@@ -2,6 +2,7 @@
 # rag-cli from documents to answers, on a tiny random language model and a tiny random encoder:
 # what is answered is noise, everything around it is real.
 . tests/cli/lib.sh
+export XDG_CACHE_HOME=$work/cache
 
 llm=$work/llm emb=$work/emb
 mkdir "$llm" "$work/docs"
@@ -51,6 +52,92 @@ expect 0 "two questions"
 check [ "$(wc -l <"$work/out")" = 2 ]
 run rag-cli --vdb-path "$work/ix.npz" --model-id "$llm" --no-reranker
 expect 0 "no question"
+
+# prompts kept on disk: the same answer from less reading, whatever is in the folder
+cache=$work/cache/loam/prefix
+long="Who keeps the lantern? $(printf 'word%s ' $(seq 60))"
+field() { python3 -c 'import json,sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$work/out" "$1"; }
+long() { # NAME, options...: asks, expects the answer of the first time
+    local name=$1
+    shift
+    ask "$long" --json "$@"
+    expect 0 "$name"
+    checks=$((checks + 1)); [ "$(field answer)" = "$answer" ] || fail "$name: another answer"
+}
+rm -rf "$work/cache"
+ask "$long" --json --prefix-cache off
+expect 0 "long question"
+answer=$(field answer)
+check [ "$(field prompt_tokens)" -gt 300 ]
+check [ ! -e "$work/cache" ]
+long "first" --no-speculation
+silent "first"
+check [ "$(field reused_tokens)" = 0 ]
+check [ "$(ls "$cache" | wc -l)" = 1 ]
+check [ "$(stat -c %a "$cache")" = 700 ]
+check [ "$(stat -c %a "$cache"/*.kv)" = 600 ]
+long "again"
+silent "again"
+check [ "$(field reused_tokens)" = "$(field prompt_tokens)" ]
+ask "${long% } else" --json
+expect 0 "a question that begins the same"
+check [ "$(field reused_tokens)" -gt 256 ]
+check [ "$(field reused_tokens)" -lt "$(field prompt_tokens)" ]
+ask "$long" --json --precision exact
+check [ "$(field reused_tokens)" = 0 ]
+rm -f "$cache"/*-exact-*
+file=$(echo "$cache"/*.kv)
+for size in 0 100 2000 -8 -1; do
+    cp "$file" "$work/good"
+    truncate -s "$size" "$file"
+    long "cut to $size"
+    one_line "cut to $size"
+    says "prefix cache" "cut to $size"
+    check [ "$(field reused_tokens)" = 0 ]
+    cp "$work/good" "$file"
+done
+printf 'X' | dd of="$file" bs=1 seek=2000 conv=notrunc status=none
+long "changed"
+one_line "changed"
+long "written anew"
+silent "written anew"
+check [ "$(field reused_tokens)" = "$(field prompt_tokens)" ]
+echo foreign >"$cache/other.kv"
+mkdir "$cache/folder.kv"
+long "foreign files"
+silent "foreign files"
+rm -r "$cache/other.kv" "$cache/folder.kv"
+touch "$cache/x.kv.tmp-00000000" "$cache/y.kv.tmp-00000000"
+touch -d "2 hours ago" "$cache/x.kv.tmp-00000000"
+ask "something else altogether: ${long}" --json --prefix-cache-size 1
+expect 0 "bounded"
+check [ ! -e "$cache/x.kv.tmp-00000000" ]
+check [ -e "$cache/y.kv.tmp-00000000" ]
+check [ "$(du -sb "$cache" --exclude '*.tmp-*' | cut -f1)" -le $(((1 << 20) + 4096)) ]
+rm -rf "$cache"
+mkdir -m 777 -p "$cache"
+long "a folder that others may write to"
+silent "a folder that others may write to"
+check [ -z "$(ls "$cache")" ]
+rm -rf "$cache"
+touch "$cache"
+long "no folder"
+silent "no folder"
+rm -f "$cache"
+code=0
+printf '%s\n' "$long" "$long" | rag-cli --vdb-path "$work/ix.npz" --model-id "$llm" --no-reranker --max-tokens 8 --json --prefix-cache off >"$work/out" 2>"$work/err" || code=$?
+expect 0 "twice in one run"
+check python3 -c 'import json,sys; a,b=[json.loads(l) for l in open(sys.argv[1])]; assert a["answer"]==b["answer"] and a["reused_tokens"]==0 and b["reused_tokens"]==b["prompt_tokens"]-1' "$work/out"
+for i in 1 2 3 4; do # several at once
+    printf '%s\n' "$long" | rag-cli --vdb-path "$work/ix.npz" --model-id "$llm" --no-reranker --max-tokens 8 --json >"$work/out.$i" 2>"$work/err.$i" &
+done
+wait
+for i in 1 2 3 4; do
+    cp "$work/out.$i" "$work/out"
+    check [ "$(field answer)" = "$answer" ]
+    check [ ! -s "$work/err.$i" ]
+done
+check [ "$(ls "$cache" | wc -l)" = 1 ]
 
 # reranker: a named one is used, a missing named one is an error, a missing default is a warning
 ask "Who keeps the lantern?" --json --top-k 2 --top-k 2
