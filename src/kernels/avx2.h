@@ -36,15 +36,16 @@ LOAM_INLINE void store_part(float *y, size_t n, __m256 v) {
         _mm256_maskstore_ps(y, lane_mask(n), v);
 }
 
+/* Eight scalars of 16 bits as f32. */
+LOAM_INLINE __m256 widen8(loam_element e, __m128i v) {
+    if (e == LOAM_ELEMENT_F16) return _mm256_cvtph_ps(v);
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(v), 16));
+}
+
 /* Eight scalars of type e at p + i of them, as f32. */
 LOAM_INLINE __m256 load_scalars(loam_element e, const unsigned char *p, size_t i) {
-    switch (e) {
-    case LOAM_ELEMENT_F16: return _mm256_cvtph_ps(load128(p + 2 * i));
-    case LOAM_ELEMENT_BF16:
-        return _mm256_castsi256_ps(
-            _mm256_slli_epi32(_mm256_cvtepu16_epi32(load128(p + 2 * i)), 16));
-    default: return _mm256_loadu_ps((const float *)(const void *)(p + 4 * i));
-    }
+    if (e != LOAM_ELEMENT_F32) return widen8(e, load128(p + 2 * i));
+    return _mm256_loadu_ps((const float *)(const void *)(p + 4 * i));
 }
 
 /* The same, of them only n < 8 are there. */
@@ -131,7 +132,7 @@ void loam_avx512vnni_use_float(loam_kernels *k);
 void loam_avx512vnni_use_search(loam_kernels *k);
 
 /* Up to LOAM_AVX2_VECTOR_MAX positions (avx2_vector.c), for integer_product. */
-enum { LOAM_AVX2_VECTOR_MAX = 4 };
+enum { LOAM_AVX2_VECTOR_MAX = 8 };
 void loam_avx2_vector(const loam_matrix *w, size_t row0, size_t n_rows, const loam_acts *a,
                       size_t m, float *y, size_t y_stride, void *scratch);
 /* Scales or biases of eight rows, transposed: out[g * stride + row] for all groups.

@@ -144,7 +144,7 @@ static void run(loam_compute *c, linear_job *j, size_t line, loam_range_fn fn) {
         j->scratch = loam_scratch_workers(c, 0, j->cols);
     }
     j->scratch_stride = loam_scratch_worker_bytes(j->cols);
-    const size_t grain = j->m > 4 ? LOAM_ROW_BLOCK : ROW_UNIT;
+    const size_t grain = j->m > 8 ? LOAM_ROW_BLOCK : ROW_UNIT;
     loam_split(c->pool, line, grain, work, fn, j);
 }
 
