@@ -1,16 +1,19 @@
-/* loam search - the chunks of an index that are nearest to a question, without a language model. */
+/* loam search - the chunks of an index that are nearest to a question, or to many in one pass, without
+ * a language model. */
 #include "cli/cli.h"
 #include "loam/commands.h"
+#include "loam/lines.h"
 #include <loam/hub.h>
 #include <loam/json.h>
 #include <loam/rag.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define DEFAULT_EMBEDDER "sentence-transformers/all-MiniLM-L6-v2"
 
 typedef struct search_args {
-    const char *vdb_path, *embed_model, *mode, *precision;
+    const char *vdb_path, *embed_model, *mode, *precision, *scan;
     size_t top_k, threads;
     int json;
 } search_args;
@@ -26,30 +29,54 @@ static const cli_option OPTIONS[] = {
      100000},
     {"precision", 0, CLI_CHOICE, offsetof(search_args, precision), "exact|fast",
      "arithmetic of the embedder (default: fast)", 0, 0},
+    {"scan", 0, CLI_CHOICE, offsetof(search_args, scan), "f32|f16|int8",
+     "what is read of every vector (default f32); f16 and int8 make a smaller copy first, which "
+     "pays for many queries, and rank by the exact scores",
+     0, 0},
     {"threads", 't', CLI_SIZE, offsetof(search_args, threads), "N",
      "threads (default: the CPUs this process may use)", 0, 256},
-    {"json", 0, CLI_FLAG, offsetof(search_args, json), NULL, "print {\"hits\": [...]}", 0, 0},
+    {"json", 0, CLI_FLAG, offsetof(search_args, json), NULL,
+     "print {\"hits\": [...]}; of standard input {\"queries\": [{\"query\", \"hits\"}, ...]}", 0,
+     0},
     {0}};
 
 static const cli_program PROGRAM = {
     .name = "loam search",
-    .usage = "--vdb-path X.npz [OPTIONS] QUERY",
-    .summary = "Show the chunks of an index that are nearest to a question.",
+    .usage = "--vdb-path X.npz [OPTIONS] [QUERY]",
+    .summary =
+        "Show the chunks of an index that are nearest to a question.  Without QUERY: to each "
+        "line of standard input (plain, or a JSON string), all in one search.",
     .options = OPTIONS,
     .examples = "  loam search --vdb-path notes.npz \"What is MLX?\"\n"
-                "  loam search --vdb-path notes.npz --top-k 20 --json \"who made MLX\"\n",
-    .min_rest = 1,
+                "  loam search --vdb-path notes.npz --top-k 20 --json \"who made MLX\"\n"
+                "  loam search --vdb-path notes.npz --scan int8 --json < questions.txt\n",
+    .min_rest = 0,
     .max_rest = SIZE_MAX};
 
-/* The words of the command line as one query. */
-static void join_query(loam_buf *out, const cli_strings *rest) {
-    for (size_t i = 0; i < rest->n; i++) {
-        if (i) loam_buf_putc(out, ' ');
-        loam_buf_puts(out, rest->items[i]);
+/* The words of the command line as one query, else the lines of standard input. */
+static void read_queries(lines *l, const cli_strings *rest) {
+    if (rest->n == 0) {
+        if (isatty(STDIN_FILENO))
+            cli_fail(CLI_EXIT_USAGE, "give a QUERY, or queries on standard input, one a line");
+        lines_read(l);
+    } else {
+        for (size_t i = 0; i < rest->n; i++) {
+            if (i) loam_buf_putc(&l->bytes, ' ');
+            loam_buf_puts(&l->bytes, rest->items[i]);
+        }
+        l->items = calloc(1, sizeof *l->items);
+        if (l->bytes.failed || !l->items) cli_fail(CLI_EXIT_RESOURCES, "out of memory");
+        l->items[l->n++] = (loam_text){l->bytes.data ? l->bytes.data : "", l->bytes.n};
     }
-    if (out->failed) cli_fail(CLI_EXIT_RESOURCES, "out of memory");
-    if (strspn(out->data ? out->data : "", " \t\r\n") == out->n)
-        cli_fail(CLI_EXIT_USAGE, "the query is empty");
+    if (l->n == 0) cli_fail(CLI_EXIT_USAGE, "no query: standard input is empty");
+    for (size_t i = 0; i < l->n; i++) {
+        size_t blank = 0;
+        while (blank < l->items[i].n && strchr(" \t\r\n", l->items[i].data[blank])) blank++;
+        if (blank == l->items[i].n && rest->n)
+            cli_fail(CLI_EXIT_USAGE, "the query is empty");
+        else if (blank == l->items[i].n)
+            cli_fail(CLI_EXIT_USAGE, "standard input: line %zu: the query is empty", i + 1);
+    }
 }
 
 static loam_embedder *open_embedder(const search_args *a, const loam_index *ix, loam_pool *pool) {
@@ -75,20 +102,27 @@ static loam_embedder *open_embedder(const search_args *a, const loam_index *ix, 
     return e;
 }
 
-static loam_hit *search(const search_args *a, const loam_index *ix, const loam_buf *query,
-                        size_t *n) {
+static loam_scan get_scan(const char *name) {
+    if (name && strcmp(name, "f16") == 0) return LOAM_SCAN_F16;
+    return name && strcmp(name, "int8") == 0 ? LOAM_SCAN_INT8 : LOAM_SCAN_F32;
+}
+
+/* Hits [queries, k]. */
+static loam_hit *search(const search_args *a, const loam_index *ix, const lines *queries,
+                        size_t k) {
     loam_err err = {0};
     loam_pool *pool = cli_pool(a->threads);
-    const size_t count = loam_index_count(ix), k = a->top_k < count ? a->top_k : count;
     loam_embedder *e = open_embedder(a, ix, pool);
-    float *vector = calloc(loam_embedder_dim(e), sizeof *vector);
-    loam_hit *hits = calloc(k ? k : 1, sizeof *hits);
-    if (!vector || !hits) cli_fail(CLI_EXIT_RESOURCES, "out of memory");
-    const loam_text text = {query->data, query->n};
-    if (loam_embedder_encode(e, &text, 1, LOAM_EMBED_QUERY, vector, &cli_cancel, &err))
+    const size_t n = queries->n;
+    float *vectors = calloc(n, loam_embedder_dim(e) * sizeof *vectors);
+    loam_hit *hits = calloc(n, k * sizeof *hits);
+    if (!vectors || !hits)
+        cli_fail(CLI_EXIT_RESOURCES, "out of memory: %zu queries, %zu hits each", n, k);
+    if (loam_embedder_encode(e, queries->items, n, LOAM_EMBED_QUERY, vectors, &cli_cancel, &err) ||
+        loam_index_search_batch(ix, pool, get_scan(a->scan), vectors, n, hits, k, &cli_cancel,
+                                &err))
         cli_die(&err);
-    *n = loam_index_search(ix, pool, vector, hits, k);
-    free(vector);
+    free(vectors);
     loam_embedder_close(e);
     loam_pool_free(pool);
     return hits;
@@ -101,31 +135,27 @@ static void put_number_or_null(loam_buf *b, const char *key, int64_t v, int64_t 
         loam_buf_printf(b, ", \"%s\": %lld", key, (long long)v);
 }
 
-static void print_json(const loam_index *ix, const loam_hit *hits, size_t n) {
-    loam_buf b = {0};
-    loam_buf_puts(&b, "{\"hits\": [");
+static void put_json(loam_buf *b, const loam_index *ix, const loam_hit *hits, size_t n) {
+    loam_buf_puts(b, "\"hits\": [");
     for (size_t i = 0; i < n; i++) {
         const loam_chunk c = loam_index_chunk(ix, hits[i].id);
-        loam_buf_printf(&b, "%s\n  {\"id\": %llu, \"score\": ", i ? "," : "",
+        loam_buf_printf(b, "%s\n  {\"id\": %llu, \"score\": ", i ? "," : "",
                         (unsigned long long)hits[i].id);
-        loam_json_put_float(&b, hits[i].score);
-        loam_buf_puts(&b, ", \"source\": ");
-        loam_json_put_string(&b, c.source.data, c.source.n);
-        put_number_or_null(&b, "page", c.page, 1);
-        put_number_or_null(&b, "begin", c.begin, 0);
-        put_number_or_null(&b, "end", c.end, 0);
+        loam_json_put_float(b, hits[i].score);
+        loam_buf_puts(b, ", \"source\": ");
+        loam_json_put_string(b, c.source.data, c.source.n);
+        put_number_or_null(b, "page", c.page, 1);
+        put_number_or_null(b, "begin", c.begin, 0);
+        put_number_or_null(b, "end", c.end, 0);
         if (c.begin >= 0)
-            loam_buf_printf(&b, ", \"span\": [%lld, %lld]", (long long)c.begin, (long long)c.end);
+            loam_buf_printf(b, ", \"span\": [%lld, %lld]", (long long)c.begin, (long long)c.end);
         else
-            loam_buf_puts(&b, ", \"span\": null");
-        loam_buf_puts(&b, ", \"text\": ");
-        loam_json_put_string(&b, c.text.data, c.text.n);
-        loam_buf_puts(&b, "}");
+            loam_buf_puts(b, ", \"span\": null");
+        loam_buf_puts(b, ", \"text\": ");
+        loam_json_put_string(b, c.text.data, c.text.n);
+        loam_buf_puts(b, "}");
     }
-    loam_buf_puts(&b, n ? "\n]}\n" : "]}\n");
-    if (b.failed) cli_fail(CLI_EXIT_RESOURCES, "out of memory");
-    cli_stdout_text(b.data, b.n);
-    loam_buf_deinit(&b);
+    loam_buf_puts(b, n ? "\n]}" : "]}");
 }
 
 /* A text in one line of at most `max` bytes: white space folded, cut between words. */
@@ -152,24 +182,52 @@ static void put_snippet(loam_buf *out, loam_text t, size_t max) {
     }
 }
 
-static void print_hits(const loam_index *ix, const loam_hit *hits, size_t n) {
-    loam_buf b = {0};
+static void put_hits(loam_buf *b, const loam_index *ix, const loam_hit *hits, size_t n) {
     for (size_t i = 0; i < n; i++) {
         const loam_chunk c = loam_index_chunk(ix, hits[i].id);
-        loam_buf_printf(&b, "%zu. %.4f  ", i + 1, (double)hits[i].score);
+        loam_buf_printf(b, "%zu. %.4f  ", i + 1, (double)hits[i].score);
         if (c.source.n)
-            put_snippet(&b, c.source, 400);
+            put_snippet(b, c.source, 400);
         else
-            loam_buf_printf(&b, "chunk %llu", (unsigned long long)hits[i].id);
-        if (c.page > 0) loam_buf_printf(&b, ", page %lld", (long long)c.page);
+            loam_buf_printf(b, "chunk %llu", (unsigned long long)hits[i].id);
+        if (c.page > 0) loam_buf_printf(b, ", page %lld", (long long)c.page);
         if (c.begin >= 0)
-            loam_buf_printf(&b, ", characters %lld-%lld", (long long)c.begin, (long long)c.end);
-        loam_buf_puts(&b, "\n   ");
-        put_snippet(&b, c.text, 240);
-        loam_buf_puts(&b, "\n");
+            loam_buf_printf(b, ", characters %lld-%lld", (long long)c.begin, (long long)c.end);
+        loam_buf_puts(b, "\n   ");
+        put_snippet(b, c.text, 240);
+        loam_buf_puts(b, "\n");
     }
-    if (b.failed) cli_fail(CLI_EXIT_RESOURCES, "out of memory");
-    if (b.n) cli_stdout_text(b.data, b.n);
+}
+
+static void print(const loam_buf *b) {
+    if (b->failed) cli_fail(CLI_EXIT_RESOURCES, "out of memory");
+    if (b->n) cli_stdout_text(b->data, b->n);
+}
+
+/* The result of one query of the command line is printed alone, of standard input each under its
+ * query. */
+static void print_results(const search_args *a, const loam_index *ix, const lines *queries,
+                          int alone, const loam_hit *hits, size_t k) {
+    loam_buf b = {0};
+    if (a->json) loam_buf_puts(&b, alone ? "{" : "{\"queries\": [");
+    for (size_t i = 0; i < queries->n; i++) {
+        const loam_text q = queries->items[i];
+        if (a->json && !alone) {
+            loam_buf_puts(&b, i ? ",\n{\"query\": " : "\n{\"query\": ");
+            loam_json_put_string(&b, q.data, q.n);
+            loam_buf_puts(&b, ", ");
+        } else if (!alone) {
+            loam_buf_puts(&b, i ? "\n== " : "== ");
+            put_snippet(&b, q, 400);
+            loam_buf_putc(&b, '\n');
+        }
+        if (a->json)
+            put_json(&b, ix, hits + i * k, k);
+        else
+            put_hits(&b, ix, hits + i * k, k);
+    }
+    if (a->json) loam_buf_puts(&b, alone ? "\n" : "\n]}\n");
+    print(&b);
     loam_buf_deinit(&b);
 }
 
@@ -177,12 +235,11 @@ int loam_cmd_search(int argc, char **argv) {
     search_args a = {.top_k = 5};
     cli_strings rest = {0};
     loam_index *ix = NULL;
-    loam_buf query = {0};
+    lines queries = {0};
     loam_err err = {0};
-    size_t n = 0;
     cli_parse(&PROGRAM, argc, argv, &a, &rest);
     if (!a.vdb_path) cli_fail(CLI_EXIT_USAGE, "--vdb-path is missing: see 'loam search --help'");
-    join_query(&query, &rest);
+    read_queries(&queries, &rest);
     if (loam_index_open(&ix, a.vdb_path, &err)) {
         if (err.status == LOAM_ERR_NOT_FOUND)
             cli_fail(CLI_EXIT_NOT_FOUND,
@@ -192,17 +249,15 @@ int loam_cmd_search(int argc, char **argv) {
     }
     if (loam_index_was_scaled(ix))
         cli_warn("%s: its vectors are not of unit length: scores are cosines", a.vdb_path);
+    const size_t count = loam_index_count(ix), k = a.top_k < count ? a.top_k : count;
     loam_hit *hits = NULL;
-    if (loam_index_count(ix) == 0)
+    if (count == 0)
         cli_warn("%s: the index is empty", a.vdb_path);
     else
-        hits = search(&a, ix, &query, &n);
-    if (a.json)
-        print_json(ix, hits, n);
-    else
-        print_hits(ix, hits, n);
+        hits = search(&a, ix, &queries, k);
+    print_results(&a, ix, &queries, rest.n > 0, hits, k);
     free(hits);
     loam_index_close(ix);
-    loam_buf_deinit(&query);
+    lines_deinit(&queries);
     return CLI_EXIT_OK;
 }

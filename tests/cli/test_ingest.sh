@@ -34,6 +34,19 @@ chunks=$(count chunks)
 [ "$chunks" -gt 20 ] || check "chunks" "$chunks" "more than 20"
 check "files" "$(ls a.npz* | tr '\n' ' ')" "a.npz a.npz.meta.json "
 check "pages in the sidecar" "$("$loam" search --vdb-path a.npz --embed-model "$model" --json --top-k 500 x 2>/dev/null | grep -o '"page": 2' | head -1)" '"page": 2'
+# queries of standard input: one search, each result as that of a query alone, whatever is scanned
+hits() { grep -oE '"(id|score)": [-0-9.e]+' "$@" | tr '\n' ' '; }
+for q in "a row" "two columns"; do "$loam" search --vdb-path a.npz --embed-model "$model" --json "$q" 2>/dev/null; done >alone
+for scan in f32 f16 int8; do
+    printf 'a row\n"two columns"\n' | "$loam" search --vdb-path a.npz --embed-model "$model" --json --scan $scan 2>/dev/null >many
+    check "batch, $scan" "$(hits many)" "$(hits alone)"
+    check "queries, $scan" "$(grep -c '^{"query": ' many)" 2
+done
+check "hits of a query alone" "$(grep -c '"id":' alone)" 10
+"$loam" search --vdb-path a.npz --embed-model "$model" </dev/null 2>err
+check "no query" "$? $(cat err)" "2 loam search: no query: standard input is empty"
+printf 'x\n \n' | "$loam" search --vdb-path a.npz --embed-model "$model" 2>err
+check "an empty line" "$? $(cat err)" "2 loam search: standard input: line 2: the query is empty"
 
 # an index that another run is at: exit 7 before any work; nothing of the lock remains afterwards
 code=$(
