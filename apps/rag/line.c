@@ -4,11 +4,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <histedit.h>
+#include <langinfo.h>
 #include <limits.h>
+#include <locale.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <wchar.h>
 
 struct rag_lines {
     EditLine *edit; /* NULL: plain lines from a pipe */
@@ -16,10 +20,39 @@ struct rag_lines {
     char history_path[PATH_MAX];
 };
 
+static char prompt_text[] = "❓> ";
+static char prompt_plain[] = "> ";
+static int utf8_terminal;
+
 static char *prompt(EditLine *e) {
-    static char text[] = "❓> ";
     (void)e;
-    return text;
+    return utf8_terminal ? prompt_text : prompt_plain;
+}
+
+/* libedit reads and draws wide characters: it needs a locale with UTF-8, or ASCII alone. */
+static void choose_locale(void) {
+    if (!setlocale(LC_CTYPE, "") || strcmp(nl_langinfo(CODESET), "UTF-8") != 0)
+        setlocale(LC_CTYPE, "C.UTF-8");
+    utf8_terminal = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
+}
+
+/* One character for libedit.  It would wait in read(), and miss a Ctrl-C that comes a moment
+ * before: look at the flag ten times a second instead. */
+static int read_character(EditLine *e, wchar_t *out) {
+    static mbstate_t state;
+    char byte;
+    (void)e;
+    for (;;) {
+        struct pollfd p = {.fd = STDIN_FILENO, .events = POLLIN};
+        if (cli_cancel.requested) return 0;
+        const int ready = poll(&p, 1, 100);
+        if (ready == 0 || (ready < 0 && errno == EINTR)) continue;
+        const ssize_t got = ready < 0 ? -1 : read(STDIN_FILENO, &byte, 1);
+        if (got <= 0) return got < 0 ? -1 : 0;
+        const size_t used = mbrtowc(out, &byte, 1, &state);
+        if (used == 1 || used == 0) return 1;
+        if (used == (size_t)-1) memset(&state, 0, sizeof state); /* not UTF-8: drop the byte */
+    }
 }
 
 /* $XDG_STATE_HOME/loam/history, else ~/.local/state/loam/history, readable by the user alone. */
@@ -54,12 +87,14 @@ rag_lines *rag_lines_open(int at_prompt) {
     HistEvent ev;
     if (!l) cli_fail(CLI_EXIT_RESOURCES, "out of memory");
     if (!at_prompt) return l;
+    choose_locale();
     l->edit = el_init("rag-cli", stdin, stdout, stderr);
     l->history = history_init();
     if (!l->edit || !l->history) return l;
     el_set(l->edit, EL_PROMPT, prompt);
     el_set(l->edit, EL_EDITOR, "emacs");
     el_set(l->edit, EL_SIGNAL, 1);
+    el_set(l->edit, EL_GETCFN, read_character);
     history(l->history, &ev, H_SETSIZE, 1000);
     history(l->history, &ev, H_SETUNIQUE, 1);
     el_set(l->edit, EL_HIST, history, l->history);

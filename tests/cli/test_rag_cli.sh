@@ -193,4 +193,10 @@ wait $pid || code=$?
 exec 9>&-
 expect 130 "Ctrl-C"
 silent "Ctrl-C"
+
+# at a terminal
+for locale in C C.UTF-8; do
+    run python3 tests/cli/prompt.py "$PWD/$BIN/rag-cli" "$work/ix.npz" "$llm" "$locale"
+    expect 0 "at a terminal, LC_ALL=$locale"
+done
 finish
