@@ -49,8 +49,8 @@ LIB_SRC  := $(sort $(wildcard src/*/*.c))
 LIB_OBJ  := $(LIB_SRC:%.c=$(O)/%.o)
 LIB      := $(O)/libloam.a
 CLI_OBJ  := $(patsubst %.c,$(O)/%.o,$(sort $(wildcard apps/cli/*.c)))
-# a program's further files: apps/loam/*.c for loam, apps/rag/*.c for rag-cli, apps/bench/*.c for bench-cli
-parts_of = $(patsubst %.c,$(O)/%.o,$(sort $(wildcard apps/$(patsubst %-cli,%,$1)/*.c)))
+# a program's further files: apps/loam/*.c for loam, apps/rag/*.c for rag-cli, apps/pdf/*.c for loam-pdf, ...
+parts_of = $(patsubst %.c,$(O)/%.o,$(sort $(wildcard apps/$(patsubst loam-%,%,$(patsubst %-cli,%,$1))/*.c)))
 PROGRAMS := $(patsubst apps/%.c,%,$(wildcard apps/*.c))
 BINS     := $(foreach p,$(PROGRAMS),$(BIN)/$(subst _,-,$p))
 TESTS    := $(patsubst tests/%.c,$(O)/tests/%,$(sort $(wildcard tests/test_*.c)))

@@ -10,7 +10,7 @@
  * poppler is GPL: this program links it, and the rest of loam does not.
  */
 #include "cli/helper.h"
-#include "cli/page_layout.h"
+#include "pdf/page_layout.h"
 
 #include <math.h>
 #include <poppler.h>

@@ -14,7 +14,7 @@
 
 /* Arguments: [SECONDS] of processor time (default 20).  With --text the answer is plain text, pages
  * divided by form feeds, for use by hand.  Dies with its parent; no core dumps, no new privileges, no files
- * written, 300 MB of private memory. */
+ * written, 280 MB of private memory. */
 void cli_helper_start(int argc, char **argv, const char *name, const char *summary);
 
 /* The document: mapped when stdin is a file, read when it is a pipe. */

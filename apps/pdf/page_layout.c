@@ -11,7 +11,7 @@
  *
  * Columns are laid out in turn the same way, so three columns are two cuts.
  */
-#include "cli/page_layout.h"
+#include "pdf/page_layout.h"
 
 #include <math.h>
 #include <stdlib.h>

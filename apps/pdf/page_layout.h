@@ -6,8 +6,8 @@
  *
  * y grows downwards.  Functions that return int give 0 when memory is out.
  */
-#ifndef LOAM_CLI_PAGE_LAYOUT_H
-#define LOAM_CLI_PAGE_LAYOUT_H
+#ifndef LOAM_PDF_PAGE_LAYOUT_H
+#define LOAM_PDF_PAGE_LAYOUT_H
 
 #include <loam/base.h>
 
