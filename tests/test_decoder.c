@@ -239,8 +239,8 @@ static void check_limits(loam_session *s, const reference *r) {
 
 /* Families and formats of later work: refused with a message, never wrong. */
 static int may_refuse(const char *name) {
-    static const char *const LATER[] = {"mxfp",     "nvfp4",   "mixed",   "moe",   "mixtral",
-                                        "deepseek", "gpt_oss", "qwen3_5", "gemma4"};
+    static const char *const LATER[] = {"moe",     "mixtral", "deepseek",
+                                        "gpt_oss", "qwen3_5", "gemma4"};
     for (size_t i = 0; i < sizeof LATER / sizeof *LATER; i++)
         if (strstr(name, LATER[i])) return 1;
     return 0;

@@ -187,6 +187,11 @@ static const config_case CONFIGS[] = {
      "{\"group_size\": 64, \"bits\": 4, \"model.layers.1.mlp.up_proj\": {\"group_size\": 32, "
      "\"bits\": 4, \"mode\": "
      "\"mxfp4\"}}",
+     LOAM_ERR_FORMAT, "model.layers.1.mlp.up_proj"},
+    {GOOD, "quantization",
+     "{\"group_size\": 64, \"bits\": 4, \"model.layers.1.mlp.up_proj\": {\"group_size\": 32, "
+     "\"bits\": 4, \"mode\": "
+     "\"int4\"}}",
      LOAM_ERR_UNSUPPORTED, "model.layers.1.mlp.up_proj"},
     {GOOD, "quantization",
      "{\"group_size\": 64, \"bits\": 4, \"model.layers.1.mlp.up_proj\": \"no\"}", LOAM_ERR_FORMAT,

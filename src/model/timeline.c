@@ -26,6 +26,7 @@ struct loam_timeline {
     void *kv_memory;
     float *scratch;
     float *x, *h, *q, *k, *v, *att, *f, *y, *y2;
+    float *up;     /* only where some layer's gate and up differ in their groups */
     float *hidden; /* [dim] of the last position, after the final norm */
     int has_hidden;
 };
@@ -85,6 +86,18 @@ static loam_status make_kv(loam_timeline *t, loam_err *err) {
 }
 
 /* One allocation for all activations, cut at multiples of 16 floats. */
+/* One product for both needs activations quantised alike. */
+static int groups_differ(const loam_layer *l) {
+    return l->gate.data && l->gate.format == LOAM_FORMAT_AFFINE &&
+           l->up.format == LOAM_FORMAT_AFFINE && l->gate.group != l->up.group;
+}
+
+static int any_groups_differ(const loam_decoder *d) {
+    for (size_t i = 0; i < d->config.n_layers; i++)
+        if (groups_differ(&d->layers[i])) return 1;
+    return 0;
+}
+
 static loam_status make_scratch(loam_timeline *t, loam_err *err) {
     const loam_decoder_config *c = &t->d->config;
     const size_t m = t->chunk, q_dim = c->n_heads * c->head_dim,
@@ -92,11 +105,17 @@ static loam_status make_scratch(loam_timeline *t, loam_err *err) {
     const struct {
         float **p;
         size_t n;
-    } parts[] = {
-        {&t->x, m * c->dim},     {&t->h, m * c->dim}, {&t->q, m * q_dim},
-        {&t->k, m * kv_dim},     {&t->v, m * kv_dim}, {&t->att, m * q_dim},
-        {&t->f, m * c->ffn_dim}, {&t->y, m * c->dim}, {&t->y2, c->parallel ? m * c->dim : 0},
-        {&t->hidden, c->dim}};
+    } parts[] = {{&t->x, m * c->dim},
+                 {&t->h, m * c->dim},
+                 {&t->q, m * q_dim},
+                 {&t->k, m * kv_dim},
+                 {&t->v, m * kv_dim},
+                 {&t->att, m * q_dim},
+                 {&t->f, m * c->ffn_dim},
+                 {&t->y, m * c->dim},
+                 {&t->y2, c->parallel ? m * c->dim : 0},
+                 {&t->up, any_groups_differ(t->d) ? m * c->ffn_dim : 0},
+                 {&t->hidden, c->dim}};
     const size_t n_parts = sizeof parts / sizeof *parts;
     size_t total = 16;
 
@@ -275,7 +294,11 @@ static void feed_forward(loam_timeline *t, const loam_layer *l, const float *h, 
                          float *y) {
     const loam_decoder_config *c = &t->d->config;
     const loam_activation act = c->family->activation;
-    if (l->gate.data) {
+    if (groups_differ(l)) {
+        loam_linear(&t->compute, (const loam_weight *const[]){&l->gate, &l->up}, 2, h, m,
+                    (float *const[]){t->f, t->up});
+        loam_gate(&t->compute, act, t->f, t->up, m, c->ffn_dim, c->ffn_dim, t->f);
+    } else if (l->gate.data) {
         loam_linear_gated(&t->compute, &l->gate, &l->up, act, h, m, t->f);
     } else {
         loam_linear(&t->compute, (const loam_weight *const[]){&l->up}, 1, h, m,

@@ -4,8 +4,13 @@
  * only what the config says: published folders mix both in one model.  Since the
  * number of inputs is known from the config, bits and group size follow from the
  * shapes; an override in `quantization` must agree with them.
+ *
+ * MLX's fp modes (mxfp4, mxfp8, nvfp4) have no product of their own yet: they are
+ * expanded to bf16 when bound, which holds their values exactly.
  */
 #include "model/weights.h"
+
+#include "kernels/quantize.h"
 #include <stdio.h>
 
 /* Small vectors of a model: pieces of blocks, all freed together. */
@@ -22,6 +27,7 @@ struct loam_weights {
     const loam_config *config;
     const loam_json_value *quantization; /* object or NULL */
     int bits, group;                     /* of the whole folder, 0: not quantised */
+    const char *mode;                    /* of the whole folder */
     char *folder;
     unsigned char *used; /* [count] by index in name order */
     size_t n_tensors;
@@ -61,8 +67,8 @@ static loam_status read_quantization(loam_weights *w, loam_err *err) {
     st = loam_config_string(c, q, "mode", "affine", &mode, err);
     if (st) return st;
     w->quantization = q;
-    if (strcmp(mode, "affine") != 0)
-        return LOAM_OK; /* said with the tensor's name when one is bound */
+    w->mode = mode;
+    if (strcmp(mode, "affine") != 0) return LOAM_OK; /* judged when a tensor is bound */
     st = loam_config_size(c, q, "bits", 1, 32, 4, &bits, err);
     if (!st) st = loam_config_size(c, q, "group_size", 0, 1 << 20, 64, &group, err);
     if (st) return st;
@@ -223,13 +229,14 @@ loam_status loam_weights_vector(loam_weights *w, const char *name, size_t n, flo
     return st;
 }
 
-/* The override of `path` in `quantization`: mode, bits and group, 0 where it says nothing. */
+/* The override of `path` in `quantization`: mode ("" where there is none, affine where it names
+ * none), bits and group, 0 where it says nothing. */
 static loam_status read_override(const loam_weights *w, const char *path, const char **mode,
                                  size_t *bits, size_t *group, int *off, loam_err *err) {
     const loam_json_value *o = w->quantization ? loam_config_get(w->quantization, path) : NULL;
     loam_status st;
 
-    *mode = "affine";
+    *mode = "";
     *bits = *group = 0;
     *off = 0;
     if (!o) return LOAM_OK;
@@ -248,24 +255,51 @@ static loam_status read_override(const loam_weights *w, const char *path, const 
     return st;
 }
 
-static loam_status bind_affine(loam_weights *w, const char *path, const loam_tensor *t,
-                               const loam_tensor *scales, size_t rows, size_t cols,
-                               loam_weight *out, loam_err *err) {
-    const char *mode;
+typedef struct fp_mode {
+    const char *name;
+    loam_quant_mode mode;
     size_t bits, group;
-    int off;
-    loam_status st = read_override(w, path, &mode, &bits, &group, &off, err);
-    if (st) return st;
-    if (off)
-        return loam_fail(err, LOAM_ERR_FORMAT,
-                         "%s: tensor %s exists, but the config says %s is not quantized", w->folder,
-                         scales->name, path);
-    if (strcmp(mode, "affine") != 0 || scales->dtype == LOAM_U8)
-        return loam_fail(
-            err, LOAM_ERR_UNSUPPORTED,
-            "%s: tensor %s is quantised as %s, which is not supported yet; affine (2 to 8 bits) is",
-            w->folder, t->name, strcmp(mode, "affine") != 0 ? mode : "mxfp4, mxfp8 or nvfp4");
+} fp_mode;
 
+static const fp_mode FP_MODES[] = {{"mxfp4", LOAM_QUANT_MXFP4, 4, 32},
+                                   {"mxfp8", LOAM_QUANT_MXFP8, 8, 32},
+                                   {"nvfp4", LOAM_QUANT_NVFP4, 4, 16}};
+
+/* A matrix with one byte of scale a group, as bf16 in memory of its own. */
+static loam_status bind_fp(loam_weights *w, const fp_mode *m, const loam_tensor *t,
+                           const loam_tensor *scales, size_t rows, size_t cols, loam_weight *out,
+                           loam_err *err) {
+    if (t->dtype != LOAM_U32 || scales->dtype != LOAM_U8)
+        return loam_fail(
+            err, LOAM_ERR_FORMAT, "%s: tensor %s is %s with %s scales; %s is u32 with u8",
+            w->folder, t->name, loam_dtype_name(t->dtype), loam_dtype_name(scales->dtype), m->name);
+    if (cols % m->group != 0 || t->rank != 2 || t->shape[0] != rows ||
+        t->shape[1] != cols / 32 * m->bits)
+        return fail_shape(w, t, rows, cols, err);
+    if (scales->rank != 2 || scales->shape[0] != rows || scales->shape[1] != cols / m->group)
+        return fail_shape(w, scales, rows, cols / m->group, err);
+    /* rows and cols are those of a tensor in the file: the product does not wrap */
+    uint16_t *wide = (uint16_t *)(void *)take_floats(w, (rows * cols + 1) / 2);
+    float *row = malloc(cols * sizeof *row);
+    if (!wide || !row) {
+        free(row);
+        return loam_fail(err, LOAM_ERR_MEMORY, "%s: tensor %s: out of memory", w->folder, t->name);
+    }
+    const unsigned char *q = t->data, *s = scales->data;
+    for (size_t i = 0; i < rows; i++) {
+        loam_dequantize_fp_row(q + i * loam_quant_row_bytes(cols, (int)m->bits),
+                               s + i * (cols / m->group), cols, m->mode, LOAM_FLOAT_F32, row);
+        loam_float_store(row, cols, LOAM_FLOAT_BF16, wide + i * cols);
+    }
+    free(row);
+    out->format = LOAM_FORMAT_BF16;
+    out->data = wide;
+    return LOAM_OK;
+}
+
+static loam_status bind_affine(loam_weights *w, const char *path, const loam_tensor *t,
+                               const loam_tensor *scales, size_t bits, size_t group, size_t rows,
+                               size_t cols, loam_weight *out, loam_err *err) {
     const loam_tensor *biases = find_leaf(w, path, "biases");
     if (!biases)
         return loam_fail(err, LOAM_ERR_FORMAT, "%s: tensor %s.biases is missing beside .scales",
@@ -311,6 +345,31 @@ static loam_status bind_affine(loam_weights *w, const char *path, const loam_ten
     return LOAM_OK;
 }
 
+static loam_status bind_quantised(loam_weights *w, const char *path, const loam_tensor *t,
+                                  const loam_tensor *scales, size_t rows, size_t cols,
+                                  loam_weight *out, loam_err *err) {
+    const char *mode;
+    size_t bits, group;
+    int off;
+    loam_status st = read_override(w, path, &mode, &bits, &group, &off, err);
+    if (st) return st;
+    if (off)
+        return loam_fail(err, LOAM_ERR_FORMAT,
+                         "%s: tensor %s exists, but the config says %s is not quantized", w->folder,
+                         scales->name, path);
+    /* the folder's own mode is only a hint: float scales are affine ones */
+    if (!*mode) mode = scales->dtype == LOAM_U8 && w->mode ? w->mode : "affine";
+    if (strcmp(mode, "affine") == 0 && scales->dtype != LOAM_U8)
+        return bind_affine(w, path, t, scales, bits, group, rows, cols, out, err);
+    for (size_t i = 0; i < sizeof FP_MODES / sizeof *FP_MODES; i++)
+        if (strcmp(mode, FP_MODES[i].name) == 0)
+            return bind_fp(w, &FP_MODES[i], t, scales, rows, cols, out, err);
+    return loam_fail(err, LOAM_ERR_UNSUPPORTED,
+                     "%s: tensor %s is quantised as '%s' with %s scales; affine, mxfp4, mxfp8 and "
+                     "nvfp4 are known",
+                     w->folder, t->name, mode, loam_dtype_name(scales->dtype));
+}
+
 static loam_status bind_plain(loam_weights *w, const loam_tensor *t, size_t rows, size_t cols,
                               loam_weight *out, loam_err *err) {
     if (t->dtype == LOAM_U32)
@@ -339,7 +398,7 @@ loam_status loam_weights_bind(loam_weights *w, const char *path, size_t rows, si
     if (!t)
         return loam_fail(err, LOAM_ERR_FORMAT, "%s: tensor %s.weight is missing", w->folder, path);
     const loam_tensor *scales = find_leaf(w, path, "scales");
-    st = scales ? bind_affine(w, path, t, scales, rows, cols, out, err)
+    st = scales ? bind_quantised(w, path, t, scales, rows, cols, out, err)
                 : bind_plain(w, t, rows, cols, out, err);
     if (st) return st;
     w->n_params += (uint64_t)rows * cols;

@@ -7,7 +7,7 @@
  *     st = loam_weights_vector(w, "model.norm.weight", dim, 0.0f, &norm, err);
  *     loam_weights_close(w);
  *
- * Matrices stay in the mapped file as they are; opening touches headers only.
+ * Matrices stay in the mapped file as they are (but for MLX's fp modes); opening touches headers only.
  * Vectors (norms, biases) become f32 in memory that lives as long as this does.
  * Every shape is compared with what the config asks for, so whoever binds may
  * multiply.  Not thread-safe while binding, read-only afterwards.
@@ -33,9 +33,10 @@ typedef enum loam_bias {
 } loam_bias;
 
 /* The matrix PATH.weight [rows, cols], quantised when PATH.scales exists: parameters from
- * the override that `quantization` has under PATH, else from the shapes.
+ * the override that `quantization` has under PATH, else from the shapes.  mxfp4, mxfp8 and
+ * nvfp4 come as bf16, expanded in memory of w.
  * Errors: FORMAT (missing, wrong shape or type; the message names the tensor), UNSUPPORTED
- * (mxfp4, mxfp8, nvfp4; integer matrices), MEMORY. */
+ * (an unknown mode; integer matrices), MEMORY. */
 loam_status loam_weights_bind(loam_weights *w, const char *path, size_t rows, size_t cols,
                               loam_bias bias, loam_weight *out, loam_err *err);
 /* The vector NAME of `n` values as f32, `add` added to each. */
