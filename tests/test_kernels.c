@@ -217,7 +217,7 @@ static void test_affine(void) {
     static const loam_element scales[] = {LOAM_ELEMENT_F32, LOAM_ELEMENT_F16, LOAM_ELEMENT_BF16};
     static const size_t row_counts[] = {0, 1, 7, 8, 9, 17, 33, 70},
                         ms[] = {0, 1, 2, 3, 5, 8, 13, 34};
-    static const size_t group_counts[] = {1, 2, 3, 7, 8, 9, 17};
+    static const size_t group_counts[] = {1, 2, 3, 7, 8, 9, 17, 18, 26};
     size_t turn = 0;
 
     for (size_t b = 0; b < 6; b++) {
@@ -225,7 +225,7 @@ static void test_affine(void) {
             for (size_t s = 0; s < 3; s++) {
                 for (size_t i = 0; i < 8; i++, turn++) {
                     const size_t rows = row_counts[(i + turn) % 8];
-                    const size_t cols = (size_t)groups[g] * group_counts[turn % 7];
+                    const size_t cols = (size_t)groups[g] * group_counts[turn % 9];
                     matrix_room r = make_matrix(LOAM_ELEMENT_AFFINE, bits[b], groups[g], scales[s],
                                                 rows, cols, turn % 5);
                     compare_product(&r.w, rows, ms[i], 1);

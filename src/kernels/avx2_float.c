@@ -124,8 +124,11 @@ static void row_to_f32_avx2(const loam_matrix *w, size_t row, float *out) {
         dense_to_f32(w->element, w->data + row * loam_matrix_row_bytes(w), w->cols, out);
 }
 
-void loam_avx2_pack(const loam_matrix *w, const unsigned char *data, size_t row_bytes, size_t row0,
-                    size_t n_rows, size_t k0, size_t n, float *out, float *buffer) {
+/* See loam_avx2_pack.  Meanwhile the piece at `ahead` is fetched, which is packed next: sixteen
+ * short pieces of rows are no stream that the machine would notice by itself. */
+LOAM_INLINE void pack(const loam_matrix *w, const unsigned char *data, size_t row_bytes,
+                      size_t row0, size_t n_rows, size_t k0, size_t n, float *out, float *buffer,
+                      const unsigned char *ahead) {
     const float *rows[PANEL_ROWS];
     const size_t padded = (n + 7) / 8 * 8;
     const int direct = w->element == LOAM_ELEMENT_F32 && n % 8 == 0;
@@ -140,8 +143,15 @@ void loam_avx2_pack(const loam_matrix *w, const unsigned char *data, size_t row_
         if (!direct) dense_to_f32(w->element, p + k0 * loam_element_bytes(w->element), n, to);
         rows[r] = direct ? (const float *)(const void *)(p + 4 * k0) : to;
     }
+    const size_t line = 64 / loam_element_bytes(w->element);
     for (size_t k = 0; k < n; k += 8) {
         const size_t left = n - k < 8 ? n - k : 8;
+        if (ahead && k % line == 0) {
+#pragma GCC unroll 16
+            for (size_t r = 0; r < PANEL_ROWS; r++)
+                _mm_prefetch((const char *)ahead + r * row_bytes, _MM_HINT_T0);
+            ahead += 64;
+        }
         for (size_t half = 0; half < 2; half++) {
             __m256 t[8];
 #pragma GCC unroll 8
@@ -157,6 +167,11 @@ void loam_avx2_pack(const loam_matrix *w, const unsigned char *data, size_t row_
             }
         }
     }
+}
+
+void loam_avx2_pack(const loam_matrix *w, const unsigned char *data, size_t row_bytes, size_t row0,
+                    size_t n_rows, size_t k0, size_t n, float *out, float *buffer) {
+    pack(w, data, row_bytes, row0, n_rows, k0, n, out, buffer, NULL);
 }
 
 typedef struct panel_block {
@@ -209,16 +224,24 @@ static void dense_product(const loam_matrix *w, size_t row0, size_t n_rows, cons
                           size_t x_stride, size_t m, float *y, size_t y_stride, void *scratch) {
     float *panels = scratch, *buffer = panels + PANELS * PANEL_ROWS * BLOCK_K;
     const size_t row_bytes = loam_matrix_row_bytes(w);
+    const size_t element_bytes = loam_element_bytes(w->element);
 
     for (size_t r = 0; r < n_rows; r += PANELS * PANEL_ROWS) {
         const size_t left = n_rows - r;
         const size_t rows = left < PANELS * PANEL_ROWS ? left : PANELS * PANEL_ROWS;
         for (size_t k = 0; k < w->cols; k += BLOCK_K) {
             const size_t n = w->cols - k < BLOCK_K ? w->cols - k : BLOCK_K;
-            for (size_t i = 0; i < rows; i += PANEL_ROWS)
-                loam_avx2_pack(w, w->data, row_bytes, row0 + r + i,
-                               rows - i < PANEL_ROWS ? rows - i : PANEL_ROWS, k, n,
-                               panels + i * BLOCK_K, buffer);
+            for (size_t i = 0; i < rows; i += PANEL_ROWS) {
+                const size_t count = rows - i < PANEL_ROWS ? rows - i : PANEL_ROWS;
+                /* the next sixteen rows, then the next columns, then the next block of rows */
+                const int last_rows = i + PANEL_ROWS >= rows, last_k = k + n == w->cols;
+                const size_t next_row = last_rows && !last_k ? r : r + i + PANEL_ROWS;
+                const size_t next_k = !last_rows ? k : last_k ? 0 : k + n;
+                const unsigned char *ahead =
+                    w->data + (row0 + next_row) * row_bytes + next_k * element_bytes;
+                pack(w, w->data, row_bytes, row0 + r + i, count, k, n, panels + i * BLOCK_K, buffer,
+                     ahead);
+            }
             const panel_block block = {.panels = panels,
                                        .n_rows = rows,
                                        .n_k = n,
