@@ -26,9 +26,6 @@ As for the Hugging Face tools; the cache is shared with them.
 .B LOAM_LIBEXEC
 Folder of the helper programs.
 .TP
-.B NO_COLOR
-No colours when set.
-.TP
 .B SOURCE_DATE_EPOCH
 The date that chat templates print, in UTC.
 .SH SEE ALSO

@@ -90,7 +90,6 @@ int cli_finish(int exit_code);
 /* To stdout; on a terminal control characters are shown as '?'. */
 void cli_stdout_text(const char *text, size_t n);
 
-int cli_color(FILE *f); /* terminal, NO_COLOR empty, TERM not dumb */
 int cli_is_tty(FILE *f);
 
 /* Progress on stderr, only on a terminal: bar, rate, time left.  total 0: a counter. */

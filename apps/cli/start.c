@@ -152,11 +152,6 @@ int cli_is_tty(FILE *f) {
     return isatty(fileno(f));
 }
 
-int cli_color(FILE *f) {
-    const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
-    return cli_is_tty(f) && !(no_color && *no_color) && term && strcmp(term, "dumb") != 0;
-}
-
 /* On a terminal, text from models and documents must not move the cursor, set the title or
  * reach the clipboard: C0 (but newline and tab), DEL and C1 (U+0080..U+009F) become '?'. */
 void cli_stdout_text(const char *text, size_t n) {
