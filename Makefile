@@ -112,6 +112,9 @@ deps:
 tests: $(TESTS)
 fuzzers: $(FUZZ)
 bench: $(BENCH)
+# build/bench/peers.md: loam beside llama.cpp, onnxruntime, numpy, faiss, usearch, tiktoken (docs/SPEED.md)
+bench-peers: $(BIN)/bench-cli
+	@BIN=$(BIN) bench/peers/run.sh $(PEERS_ARGS)
 test: deps
 	@$(MAKE) --no-print-directory -j$(JOBS) all tests
 	@tools/run-tests.sh $(O) $(BIN)
