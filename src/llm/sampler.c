@@ -24,6 +24,7 @@ double loam_sample_log_softmax(const float *logits, size_t n, float *logprobs) {
     const float top = max_of(logits, n);
     double sum = 0.0;
     for (size_t i = 0; i < n; i++) sum += (double)expf(logits[i] - top);
+    /* cppcheck-suppress invalidFunctionArg; the largest logit adds 1 to the sum */
     const double log_sum = (double)top + log(sum);
     for (size_t i = 0; i < n; i++) logprobs[i] = (float)((double)logits[i] - log_sum);
     return log_sum;

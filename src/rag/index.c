@@ -232,7 +232,7 @@ static loam_status bind_vectors(loam_index *ix, const char *path, loam_err *err)
         return loam_fail(err, LOAM_ERR_FORMAT, "%s: %llu vectors for %zu chunks", path,
                          (unsigned long long)t->shape[0], ix->count);
     ix->dim = (size_t)t->shape[1];
-    int far;
+    int far = 0;
     loam_status st = load_vectors(ix, t, 0, path, err);
     if (!st) st = check_vectors(ix, path, &far, err);
     if (st || !far) return st;

@@ -95,7 +95,6 @@ static char *grow(tmpl_ctx *c, void **ref, const void *a, size_t n_a, const void
         if (n_a) memcpy(fresh->p, a, n_a);
         loam_tmpl_step(c, n_a);
         *ref = g = fresh;
-        a = g->p;
     }
     if (n_b) memcpy(g->p + g->used, b, n_b);
     g->used += n_b;
