@@ -9,12 +9,14 @@ run() { # name command...
     local name=$1 start=$SECONDS out
     shift
     out=$(mktemp)
-    if timeout 300 "$@" >"$out" 2>&1 </dev/null; then
+    local code=0
+    timeout 300 "$@" >"$out" 2>&1 </dev/null || code=$?
+    if [ $code = 0 ]; then
         passed=$((passed + 1))
         echo "ok     $name ($((SECONDS - start)) s): $(tail -n 1 "$out")"
     else
         failed=$((failed + 1))
-        echo "FAILED $name (exit $?)"
+        echo "FAILED $name (exit $code)"
         tail -n 40 "$out" | sed 's/^/       /'
     fi
     rm -f "$out"

@@ -45,6 +45,6 @@ int bench_tokenize(const bench_args *a);
 
 /* A folder with random weights of a known architecture's true shape, written once below the
  * system's temp folder; caller frees.  Exits 2 for an unknown name (listing those there are). */
-char *bench_shape_folder(const char *shape);
+char *bench_shape_folder(const char *name);
 
 #endif

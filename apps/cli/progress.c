@@ -1,6 +1,7 @@
 /* progress.c - one line on stderr for work that takes a while; nothing unless it is a terminal. */
 #include "cli/cli.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -57,8 +58,8 @@ static void draw(cli_progress *p, double now) {
         const double rest =
             speed > 0 ? (double)(p->total - (p->done < p->total ? p->done : p->total)) / speed : 0;
         if (rest >= 1)
-            snprintf(left, sizeof left, ", %.0f:%02d left",
-                     rest / 60 < 1e6 ? (double)((long)rest / 60) : 0, (int)((long)rest % 60));
+            snprintf(left, sizeof left, ", %.0f:%02d left", rest / 60 < 1e6 ? floor(rest / 60) : 0,
+                     (int)((long)rest % 60));
     }
     char line[320];
     snprintf(line, sizeof line, "%s %s%s%s%s, %s/s%s", p->what, bar, amount, *of ? " of " : "", of,

@@ -99,10 +99,8 @@ static void on_interrupt(int sig) {
 /* A model or index file was truncated or its disk failed while mapped. */
 static void on_bus_error(int sig) {
     static const char text[] = ": a mapped file changed or could not be read while in use\n";
-    ssize_t ignored = write(2, program_name, strlen(program_name));
-    ignored = write(2, text, sizeof text - 1);
-    (void)ignored;
-    (void)sig;
+    if (write(2, program_name, strlen(program_name)) >= 0 && write(2, text, sizeof text - 1) >= 0)
+        (void)sig; /* and when they fail there is nobody to tell */
     _exit(CLI_EXIT_INVALID);
 }
 

@@ -52,7 +52,7 @@ static char *tidy_path(const char *path) {
     }
     while (n > 1 && out[n - 1] == '/') n--;
     out[n] = '\0';
-    if (n == 0) strcpy(out, "."); /* "./" had room for it */
+    if (n == 0) memcpy(out, ".", 2); /* "./" had room for it */
     return out;
 }
 

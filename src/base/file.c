@@ -54,8 +54,8 @@ void loam_map_close(loam_map *m) {
 }
 
 loam_status loam_file_read(loam_buf *out, const char *path, size_t max_bytes, loam_err *err) {
-    int fd;
-    size_t size;
+    int fd = -1;
+    size_t size = 0;
     loam_status st = open_regular(&fd, &size, path, err);
     if (st) return st;
     if (size > max_bytes) {

@@ -62,7 +62,8 @@ static const uint32_t SHA_K[64] = {
     0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
     0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
 
-/* One of the 64 steps: the eight variables change places instead of their values. */
+/* One of the 64 steps: the eight variables change places instead of their values.
+ * NOLINTBEGIN(bugprone-macro-parentheses): all are names. */
 #define SHA_STEP(a, b, c, d, e, f, g, h, i)                                                        \
     do {                                                                                           \
         const uint32_t t =                                                                         \
@@ -70,6 +71,7 @@ static const uint32_t SHA_K[64] = {
         d += t;                                                                                    \
         h = t + (rotr(a, 2) ^ rotr(a, 13) ^ rotr(a, 22)) + ((a & b) | (c & (a | b)));              \
     } while (0)
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 static void sha_block(uint32_t s[8], const unsigned char *p) {
     uint32_t w[64];

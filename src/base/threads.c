@@ -161,7 +161,8 @@ typedef struct range_job {
     void (*fn)(void *ctx, size_t begin, size_t end, unsigned worker);
     void *ctx;
     struct {
-        _Alignas(64) _Atomic size_t next;
+        char apart[64 - sizeof(size_t)]; /* a cache line for each, without asking for alignment */
+        _Atomic size_t next;
     } queue[MAX_THREADS];
 } range_job;
 

@@ -10,6 +10,7 @@ typedef struct batch_stage {
 
 /* A group takes the samples of the list over. */
 static loam_sample *group(sample_list *list) {
+    LOAM_ASSERT(list->items);
     loam_sample *g = loam_sample_new("batch");
     if (!g) return NULL;
     g->index = list->items[0]->index;

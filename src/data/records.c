@@ -139,6 +139,7 @@ static loam_status read_rows(loam_document *doc, const char *name, loam_csv *csv
     if (reader->text_field && i_text == SIZE_MAX)
         return loam_fail(err, LOAM_ERR_FORMAT, "no column '%s'", reader->text_field);
 
+    LOAM_ASSERT(csv->ends); /* a row has a field at least */
     loam_status st = LOAM_OK;
     loam_buf header = {0};
     size_t *ends = loam_alloc(csv->n_fields, sizeof *ends);

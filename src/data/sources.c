@@ -119,9 +119,9 @@ static loam_status walk_entry(walk *w, char *path, int depth) {
     const int known = stat(path, &st) == 0;
     const int is_folder = known && S_ISDIR(st.st_mode);
     loam_status result = LOAM_OK;
-    if (known && !is_folder && !S_ISREG(st.st_mode)) {
-        /* a socket, FIFO or device: reading it may never end */
-    } else if (w->skip && w->skip(w->ctx, path, is_folder)) {
+    /* reading a socket, FIFO or device may never end */
+    const int is_special = known && !is_folder && !S_ISREG(st.st_mode);
+    if (is_special || (w->skip && w->skip(w->ctx, path, is_folder))) {
         /* not wanted */
     } else if (is_folder) {
         const int entered = depth < MAX_DEPTH ? enter_folder(w, &st) : 0;
@@ -329,10 +329,10 @@ static const stage_class ROWS = {next_row, deinit_text};
 
 loam_status loam_stream_from_csv(loam_stream **out, const char *path, char separator,
                                  loam_err *err) {
-    text_stage *t;
+    text_stage *t = NULL;
     loam_status st = open_text(&t, &ROWS, path, err);
-    *out = st ? NULL : &t->base;
-    if (st) return st;
+    *out = t ? &t->base : NULL;
+    if (!t) return st;
     t->csv = (loam_csv){.text = t->text.data, .n = t->text.n, .separator = separator, .quote = '"'};
     return LOAM_OK;
 }

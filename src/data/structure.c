@@ -120,6 +120,13 @@ static int closes_fence(const loam_buf *text, line l, char c, size_t n) {
     return t.end - t.begin == m;
 }
 
+/* Where the comment that begins at `at` ends; 0: none begins; SIZE_MAX: it does not end. */
+static size_t comment_end(const char *data, size_t n, size_t at) {
+    if (n - at < 4 || memcmp(data + at, "<!--", 4) != 0) return 0;
+    const char *close = memmem(data + at + 4, n - at - 4, "-->", 3);
+    return close ? (size_t)(close - data) + 3 : SIZE_MAX;
+}
+
 /* Drop comments outside of fences and code spans.  An unclosed comment is text: it shows. */
 static void drop_comments(loam_buf *text) {
     char *data = text->data;
@@ -144,19 +151,16 @@ static void drop_comments(loam_buf *text) {
             at = stop;
             continue;
         }
-        int in_span = 0;
-        while (at < stop) {
+        int in_span = 0, closed = 0; /* closed: what follows a comment is looked at anew */
+        while (at < stop && !closed) {
             if (data[at] == '`') in_span = !in_span;
-            if (!fence && !in_span && !no_more && n - at >= 4 &&
-                memcmp(data + at, "<!--", 4) == 0) {
-                const char *close = memmem(data + at + 4, n - at - 4, "-->", 3);
-                if (close) {
-                    at = (size_t)(close - data) + 3;
-                    break; /* the rest of the line it ends on is looked at anew */
-                }
-                no_more = 1;
-            }
-            data[to++] = data[at++];
+            const size_t end = fence || in_span || no_more ? 0 : comment_end(data, n, at);
+            closed = end && end != SIZE_MAX;
+            no_more |= end == SIZE_MAX;
+            if (closed)
+                at = end;
+            else
+                data[to++] = data[at++];
         }
     }
     text->n = to;

@@ -423,7 +423,7 @@ static loam_status find_snapshot(lookup *lk) {
     lk->snapshot = loam_format("%s/snapshots/%s", lk->repo_dir, lk->commit);
     if (!lk->snapshot) return loam_fail(lk->err, LOAM_ERR_MEMORY, "%s: path", lk->name.repo);
     char *real = realpath(lk->repo_dir, NULL);
-    if (real && strlen(real) < sizeof lk->real_repo) strcpy(lk->real_repo, real);
+    if (real && strlen(real) < sizeof lk->real_repo) memcpy(lk->real_repo, real, strlen(real) + 1);
     free(real);
     if (!lk->real_repo[0] || !loam_path_is_folder(lk->snapshot))
         return fail_missing(lk, "not in the cache of downloaded models ", lk->repo_dir);

@@ -132,7 +132,7 @@ loam_status loam_hub_write_tree(const char *repo, const char *commit, const loam
         st = loam_fail(err, LOAM_ERR_MEMORY, "%s: list of files", repo);
     else
         st = repo_path(&path, repo, "trees", name, err);
-    if (!st) {
+    if (!st && sorted) {
         for (size_t i = 0; i < n; i++) sorted[i] = &files[i];
         if (n) qsort(sorted, n, sizeof *sorted, compare_paths);
         put_tree(&b, sorted, n);
@@ -297,6 +297,7 @@ static void adopt_partial(const char *blob, const char *own) {
         int end = 0;
         struct stat sb;
         if (strncmp(e->d_name, base, n) != 0 ||
+            /* NOLINTNEXTLINE(cert-err34-c): too large a number names no process */
             sscanf(e->d_name + n, ".loam-%lu-%lx.incomplete%n", &pid, &host, &end) != 2 || !end ||
             e->d_name[n + (size_t)end])
             continue;
