@@ -66,8 +66,10 @@ typedef struct cli_program {
 
 /* Fill `args`; *rest gets the positional arguments (argv is permuted).  Prints help or version
  * and exits 0; on wrong usage prints one line with a suggestion for near misses and exits 2.
- * "--" ends options; "--name=value" and "--name value" are the same. */
+ * "--" ends options; "--name=value" and "--name value" are the same.
+ * Lists are lent: cli_finish() frees them. */
 void cli_parse(const cli_program *p, int argc, char **argv, void *args, cli_strings *rest);
+void cli_free_lists(void);
 
 /* One line "program: what: why" on stderr. */
 void cli_set_program(const char *name);

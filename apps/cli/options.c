@@ -131,11 +131,32 @@ static void set_choice(const cli_option *o, const char *text, void *out) {
     fail_value(o, text, why);
 }
 
+/* The lists that parsing made: lent to the program until cli_free_lists(). */
+typedef struct list_block {
+    struct list_block *next;
+    const char *items[];
+} list_block;
+
+static list_block *blocks;
+static size_t list_room; /* no list is longer than the command line */
+
 static void add_string(cli_strings *list, const char *text) {
-    const char **grown = realloc(list->items, (list->n + 1) * sizeof *grown);
-    if (!grown) cli_fail(CLI_EXIT_RESOURCES, "out of memory");
-    list->items = grown;
+    if (!list->items) {
+        list_block *block = malloc(sizeof *block + list_room * sizeof *block->items);
+        if (!block) cli_fail(CLI_EXIT_RESOURCES, "out of memory");
+        block->next = blocks;
+        blocks = block;
+        list->items = block->items;
+    }
     list->items[list->n++] = text;
+}
+
+void cli_free_lists(void) {
+    while (blocks) {
+        list_block *next = blocks->next;
+        free(blocks);
+        blocks = next;
+    }
 }
 
 static float parse_float(const cli_option *o, const char *text) {
@@ -239,12 +260,10 @@ static int parse_short(const cli_program *p, int i, int argc, char **argv, void 
     return i;
 }
 
-/* The positional arguments live as long as the program: reachable, so no leak to report. */
-static const char **kept;
-
 void cli_parse(const cli_program *p, int argc, char **argv, void *args, cli_strings *rest) {
     cli_strings positional = {0};
     cli_set_program(p->name);
+    list_room = (size_t)argc;
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--")) {
             while (++i < argc) add_string(&positional, argv[i]);
@@ -262,9 +281,5 @@ void cli_parse(const cli_program *p, int argc, char **argv, void *args, cli_stri
     if (positional.n > p->max_rest)
         cli_fail(CLI_EXIT_USAGE, "unexpected argument '%s': usage: %s %s",
                  positional.items[p->max_rest], p->name, p->usage);
-    if (rest)
-        *rest = positional;
-    else
-        free(positional.items);
-    kept = positional.items;
+    if (rest) *rest = positional;
 }

@@ -137,6 +137,7 @@ void cli_flush(void) {
 }
 
 int cli_finish(int exit_code) {
+    cli_free_lists();
     exit_code = interrupted_by(exit_code);
     cli_flush();
     if (!output_errno && !ferror(stdout)) return exit_code;

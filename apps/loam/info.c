@@ -216,6 +216,5 @@ int loam_cmd_info(int argc, char **argv) {
         if (index) info_index(&b, path, &a);
     }
     print(&b);
-    free(rest.items);
     return CLI_EXIT_OK;
 }

@@ -667,8 +667,6 @@ static void close_job(job *j) {
     free(j->model_folder);
     free(j->pdf_helper);
     free(j->html_helper);
-    free(j->a.include.items);
-    free(j->a.exclude.items);
     ingest_files_deinit(&j->files);
 }
 
@@ -727,6 +725,5 @@ int loam_cmd_ingest(int argc, char **argv) {
     cli_progress_end(j.progress);
     const int code = finish(&j, started);
     close_job(&j);
-    free(paths.items);
     return code;
 }
