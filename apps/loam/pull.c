@@ -15,9 +15,7 @@ static void check_usage(int argc, char **argv) {
     if (!copy) cli_fail(CLI_EXIT_RESOURCES, "out of memory");
     memcpy(copy, argv, (size_t)argc * sizeof *copy);
     cli_parse(&CLI_PULL, argc, copy, &a, &rest);
-    free(a.include.items);
-    free(a.exclude.items);
-    free(rest.items);
+    cli_free_lists();
     free(copy);
 }
 
