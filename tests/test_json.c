@@ -232,6 +232,23 @@ static void test_large(void) {
     loam_buf_deinit(&b);
 }
 
+/* Half a million members under two keys: written as Python would, in one pass. */
+static void test_many_duplicates(void) {
+    enum { N = 500000 };
+    loam_buf b = {0}, out = {0};
+    loam_json *doc;
+    loam_buf_putc(&b, '{');
+    for (int i = 0; i < N; i++) loam_buf_printf(&b, "%s\"%c\": %d", i ? ", " : "", "ba"[i % 2], i);
+    loam_buf_putc(&b, '}');
+    CHECK(!loam_json_parse(&doc, b.data, b.n, "t", 0, NULL), "parse");
+    loam_json_put_value(&out, loam_json_root(doc), -1, 0);
+    CHECK(out.data && strcmp(out.data, "{\"b\": 499998, \"a\": 499999}") == 0, "%.60s",
+          out.data ? out.data : "");
+    loam_json_free(doc);
+    loam_buf_deinit(&b);
+    loam_buf_deinit(&out);
+}
+
 /* text -> parse -> put_value, against what Python 3.11 prints for json.dumps(json.loads(text)). */
 static void test_python_dumps(void) {
     static const struct {
@@ -339,6 +356,7 @@ int main(void) {
     test_truncation();
     test_questions();
     test_large();
+    test_many_duplicates();
     test_python_dumps();
     test_numbers();
     test_round_trip();

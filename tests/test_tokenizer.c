@@ -410,6 +410,28 @@ static void test_long(void) {
     }
 }
 
+/* A word as long as the file allows takes time by its length, not by the square or cube of it. */
+static void test_long_wordpiece(void) {
+    static const char JSON[] =
+        "{\"model\":{\"type\":\"WordPiece\",\"unk_token\":\"?\",\"max_input_chars_per_word\":"
+        "1000000000,\"vocab\":{\"?\":0,\"a\":1,\"##a\":2,\"##\u00fc\":3}}}";
+    enum { N = 400000 };
+    loam_tokenizer *tok = NULL;
+    loam_ids ids = {0};
+    loam_err err = {0};
+    char *text = malloc(N);
+    CHECK(text && !open_text(JSON, &tok, &err), "%s", err.msg);
+    if (!text || !tok) return;
+    memset(text, 'a', N);
+    memcpy(text + N - 2, "\xc3\xbc", 2);
+    CHECK(!loam_tokenizer_encode(tok, text, N, 0, &ids, &err), "%s", err.msg);
+    CHECK(ids.n == N - 1 && ids.ids[0] == 1 && ids.ids[1] == 2 && ids.ids[N - 2] == 3, "%zu ids",
+          ids.n);
+    loam_ids_deinit(&ids);
+    loam_tokenizer_close(tok);
+    free(text);
+}
+
 /* A pattern that backtracks without end is stopped. */
 static void test_backtracking(void) {
     static const char JSON[] =
@@ -482,6 +504,7 @@ int main(void) {
     test_damaged();
     test_truncated();
     test_long();
+    test_long_wordpiece();
     test_backtracking();
     test_api();
     char path[400];

@@ -226,22 +226,30 @@ static void put_line_break(loam_buf *b, const style *s, int depth) {
 static void put_any(loam_buf *b, const loam_json_value *v, const style *s, int depth);
 
 /* A Python dict keeps a repeated key where it first stood, with the last value: the value
- * to write for `member`, or NULL when an earlier member stood for it. */
-static const loam_json_value *effective_member(const loam_json_value *v,
-                                               const loam_json_value *member) {
-    if (!(v->flags & JSON_DUPLICATES)) return member;
-    for (const loam_json_value *m = loam_json_first(v); m != member; m = loam_json_next(m))
-        if (m->key_bytes == member->key_bytes && !memcmp(m->key, member->key, m->key_bytes))
-            return NULL;
-    return loam_json_get_n(v, member->key, member->key_bytes);
+ * to write for `member`, or NULL when an earlier member stood for it.  `written` has a byte for
+ * each node of the object. */
+static const loam_json_value *
+effective_member(const loam_json_value *v, const loam_json_value *member, unsigned char *written) {
+    const loam_json_value *last = loam_json_get_n(v, member->key, member->key_bytes);
+    if (written[last - v]) return NULL;
+    written[last - v] = 1;
+    return last;
 }
 
 static void put_container(loam_buf *b, const loam_json_value *v, const style *s, int depth) {
     const int object = v->type == LOAM_JSON_OBJECT;
+    unsigned char *written = NULL;
     int first = 1;
+    if (object && (v->flags & JSON_DUPLICATES)) {
+        written = loam_alloc(v->span, 1);
+        if (!written) {
+            b->failed = 1;
+            return;
+        }
+    }
     loam_buf_putc(b, object ? '{' : '[');
     for (const loam_json_value *m = loam_json_first(v); m; m = loam_json_next(m)) {
-        const loam_json_value *child = object ? effective_member(v, m) : m;
+        const loam_json_value *child = written ? effective_member(v, m, written) : m;
         if (!child) continue;
         if (!first) loam_buf_puts(b, s->indent < 0 ? ", " : ",");
         first = 0;
@@ -252,6 +260,7 @@ static void put_container(loam_buf *b, const loam_json_value *v, const style *s,
         }
         put_any(b, child, s, depth + 1);
     }
+    free(written);
     if (!first) put_line_break(b, s, depth);
     loam_buf_putc(b, object ? '}' : ']');
 }

@@ -33,6 +33,7 @@ typedef struct loam_vocab {
     unsigned char *flags;
     size_t n_ids, cap_ids; /* n_ids: highest id + 1 */
     size_t n_model;        /* distinct texts in the model's vocabulary */
+    size_t longest;        /* bytes of the longest text */
     uint64_t *table;       /* hash << 32 | id + 1; 0 is free */
     size_t mask, n_used;
     uint64_t seed;

@@ -144,6 +144,7 @@ loam_status loam_vocab_put(loam_vocab *v, const char *s, size_t n, int64_t id, u
     if (!v->table[k]) {
         v->n_used++;
         if (flags & LOAM_TOK_IN_MODEL) v->n_model++;
+        if (n > v->longest) v->longest = n;
     }
     if ((size_t)id >= v->n_ids) v->n_ids = (size_t)id + 1;
     /* Two texts with one id: the later one is what the id decodes to, and the earlier is still

@@ -23,14 +23,16 @@ loam_status loam_wordpiece_word(loam_encoding *e, const char *s, size_t n) {
     for (size_t i = 0; i < n; i += loam_utf8_len(s, i)) n_chars++;
     size_t start = 0;
     while (n_chars <= t->max_word_chars && start < n) {
-        size_t end = n;
+        /* no further than the longest token: a file may allow words of any length */
+        size_t end = n - start > t->vocab.longest ? start + t->vocab.longest : n;
         int32_t id = -1;
+        while (end < n && end > start && ((unsigned char)s[end] & 0xc0) == 0x80) end--;
         loam_buf_clear(&e->word);
         if (start) loam_buf_append(&e->word, prefix.s, prefix.n);
-        loam_buf_append(&e->word, s + start, n - start);
+        loam_buf_append(&e->word, s + start, end - start);
         if (e->word.failed)
             return loam_fail(e->err, LOAM_ERR_MEMORY, "tokenizer: a word of %zu bytes", n);
-        const size_t head = e->word.n - (n - start);
+        const size_t head = e->word.n - (end - start);
         while (end > start) {
             id = loam_vocab_model(&t->vocab, e->word.data, head + (end - start));
             if (id >= 0) break;
