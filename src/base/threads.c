@@ -18,6 +18,7 @@
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/syscall.h>
@@ -265,13 +266,20 @@ loam_status loam_pool_new(loam_pool **out, unsigned n_threads, loam_err *err) {
     p->spins = want <= cpus ? SPINS : 0;
     pthread_mutex_init(&p->callers, NULL);
     atomic_init(&p->gate, GATE_CLOSED);
-    for (unsigned i = 1; i < want; i++) {
-        const int e = pthread_create(&p->threads[i], NULL, work, p);
-        if (e) {
-            loam_pool_free(p);
-            return loam_fail_errno(err, e, "thread %u of %u", i, want);
-        }
-        p->n = i + 1;
+    /* signals are for the program's own thread: a worker inherits them blocked */
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int e = 0;
+    for (unsigned i = 1; i < want && !e; i++) {
+        e = pthread_create(&p->threads[i], NULL, work, p);
+        if (!e) p->n = i + 1;
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (e) {
+        const unsigned made = p->n;
+        loam_pool_free(p);
+        return loam_fail_errno(err, e, "thread %u of %u", made, want);
     }
     *out = p;
     return LOAM_OK;
