@@ -329,6 +329,8 @@ typedef struct tmpl_token {
 /* All tokens, the last one EOF.  `source` must outlive them (data is not copied). */
 tmpl_token *loam_tmpl_lex(tmpl_ctx *c, tmpl_str source, size_t *n);
 tmpl_node *loam_tmpl_parse(tmpl_ctx *c, tmpl_str source);
+/* What Jinja refuses at compile time (template_check.c). */
+void loam_tmpl_check(tmpl_ctx *c, const tmpl_node *tree);
 
 /* ---- values (template_value.c) ---- */
 tmpl_value loam_tmpl_none(void);
