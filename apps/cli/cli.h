@@ -103,8 +103,8 @@ void cli_progress_end(cli_progress *p); /* clears the line; NULL is allowed */
 /* Clear the line of the bar that is shown, until it is drawn again; messages do so themselves. */
 void cli_progress_hide(void);
 
-/* Folder of a model by name: cache lookup; when missing and stdin allows nothing, exits 3 with the
- * `loam pull` command.  Caller frees. */
+/* Folder of a model by name: cache lookup; when missing, loam-pull fetches it for a person at a
+ * terminal, and scripts get exit 3 with the `loam pull` command.  Caller frees. */
 char *cli_find_model(const char *name);
 loam_pool *cli_pool(size_t n_threads); /* exits on failure */
 /* Of --precision's word; NULL: fast, the default of every program. */

@@ -1,17 +1,46 @@
 /* find.c - what the programs take from around them: models by name, helpers, the pool, the clock. */
 #include "cli/cli.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <loam/hub.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+/* Let loam-pull fetch a model that a person at a terminal asked for and can see arrive.  Scripts
+ * are told the command instead: they do not expect gigabytes.  1: it is here; ends the program
+ * when loam-pull said why not. */
+static int pull(const char *name) {
+    loam_hub_name parsed;
+    loam_err err = {0};
+    if (!cli_is_tty(stderr) || loam_hub_parse(&parsed, name, NULL, &err)) return 0;
+    char *path = cli_helper_path("loam-pull");
+    if (!path) return 0;
+    const pid_t child = fork();
+    if (child == 0) {
+        dup2(STDERR_FILENO, STDOUT_FILENO); /* the folder it prints is no result of ours */
+        execl(path, "loam-pull", name, (char *)NULL);
+        _exit(127);
+    }
+    free(path);
+    int status = -1;
+    while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR) {
+    }
+    if (cli_cancel.requested) exit(cli_finish(CLI_EXIT_SIGINT));
+    if (child < 0 || !WIFEXITED(status) || WEXITSTATUS(status) == 127) return 0;
+    if (WEXITSTATUS(status) != 0) exit(cli_finish(WEXITSTATUS(status)));
+    return 1;
+}
 
 char *cli_find_model(const char *name) {
     char *folder = NULL;
     loam_err err = {0};
-    if (loam_hub_find(&folder, name, NULL, &err)) cli_die(&err);
+    loam_status st = loam_hub_find(&folder, name, NULL, &err);
+    if (st == LOAM_ERR_NOT_FOUND && pull(name)) st = loam_hub_find(&folder, name, NULL, &err);
+    if (st) cli_die(&err);
     return folder;
 }
 

@@ -276,5 +276,18 @@ if unshare -rm true 2>/dev/null; then
     check "disk too small: exit 6" is $? 6
     check "disk too small: says how much" says "MB free"
 fi
+
+# a missing model is fetched for a person at a terminal; a script is told the command
+fresh
+"$LOAM" tokenize --model org/tiny </dev/null >"$T/out" 2>"$T/err"
+check "missing, no terminal: exit 3" test $? = 3
+check "missing, no terminal: one line" one_line
+check "missing, no terminal: the command" says "loam pull org/tiny"
+check "missing, no terminal: nothing asked of the hub" is "$(requests)" "[]"
+if command -v script >/dev/null; then
+    timeout 60 script -qec "'$LOAM' tokenize --model org/tiny" /dev/null </dev/null >"$T/out" 2>&1
+    check "missing, terminal: fetched" test -e "$HUB/models--org--tiny/refs/main"
+fi
+
 echo "test_pull: $passed passed, $failed failed"
 [ $failed = 0 ]
