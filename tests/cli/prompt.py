@@ -35,6 +35,24 @@ def read_until(fd, text, seconds=30):
     unread[fd] = seen[seen.index(text) + len(text):]
 
 
+def press_until(fd, key, text):
+    """libedit shows its prompt a moment before it takes the terminal over, and a key typed in
+    between is lost: press it again, as a person would."""
+    for _ in range(20):
+        os.write(fd, key)
+        seen = unread.pop(fd, b"")
+        end = time.time() + 1
+        while text not in seen and select.select([fd], [], [], max(0, end - time.time()))[0]:
+            try:
+                seen += os.read(fd, 4096)
+            except OSError:
+                break
+        if text in seen:
+            return
+        unread[fd] = seen
+    sys.exit(f"{key!r} does not lead to {text!r}: {seen[-400:]!r}")
+
+
 def finish(pid, fd, want):
     end = time.time() + 10
     while time.time() < end:
@@ -75,7 +93,6 @@ read_until(fd, b"Answer:")
 os.write(fd, b"\x03")
 read_until(fd, b"[stopped]")
 read_until(fd, b"> ")
-os.write(fd, b"\x04")
-read_until(fd, b"Bye.")
+press_until(fd, b"\x04", b"Bye.")
 finish(pid, fd, 0)
 print("prompt: ok")
