@@ -54,7 +54,7 @@ step_tidy() {
 }
 step_man() { # the pages that installing makes, without complaint from mandoc
     make -s -j"$jobs" CC=gcc all && tools/make-man.sh build/bin build/release/man &&
-        mandoc -T lint -W warning build/release/man/*.1
+        ! mandoc -T lint -W warning build/release/man/*.1 | grep -v 'missing date' # has none, to be the same each time
 }
 
 for s in $steps; do

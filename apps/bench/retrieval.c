@@ -7,11 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *WORDS[] = {"the",   "river",   "keeps", "its",    "course", "while",    "people",
-                              "build", "houses",  "near",  "water",  "and",    "trade",    "grain",
-                              "for",   "tools",   "every", "summer", "brings", "longer",   "days",
-                              "to",    "work",    "in",    "fields", "under",  "changing", "light",
-                              "with",  "careful", "hands", "again"};
+static const char *const WORDS[] = {
+    "the",    "river",  "keeps",    "its",    "course", "while",   "people", "build",
+    "houses", "near",   "water",    "and",    "trade",  "grain",   "for",    "tools",
+    "every",  "summer", "brings",   "longer", "days",   "to",      "work",   "in",
+    "fields", "under",  "changing", "light",  "with",   "careful", "hands",  "again"};
 
 /* A sentence of n words, different for every index. */
 static void put_sentence(loam_buf *b, size_t index, size_t n) {

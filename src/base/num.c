@@ -76,7 +76,7 @@ static const uint32_t SHA_K[64] = {
 static void sha_block(uint32_t s[8], const unsigned char *p) {
     uint32_t w[64];
     uint32_t a = s[0], b = s[1], c = s[2], d = s[3], e = s[4], f = s[5], g = s[6], h = s[7];
-    for (int i = 0; i < 16; i++)
+    for (size_t i = 0; i < 16; i++)
         w[i] = (uint32_t)p[4 * i] << 24 | (uint32_t)p[4 * i + 1] << 16 |
                (uint32_t)p[4 * i + 2] << 8 | p[4 * i + 3];
     for (int i = 16; i < 64; i++) {
@@ -134,7 +134,7 @@ void loam_sha256_hex(loam_sha256 *h, char out[65]) {
     const size_t fill = (size_t)(h->n % 64), pad = (fill < 56 ? 56 : 120) - fill;
     for (int i = 0; i < 8; i++) tail[pad + (size_t)i] = (unsigned char)(bits >> (56 - 8 * i));
     loam_sha256_update(h, tail, pad + 8);
-    for (int i = 0; i < 32; i++) {
+    for (size_t i = 0; i < 32; i++) {
         const unsigned char b = (unsigned char)(h->state[i / 4] >> (24 - 8 * (i % 4)));
         out[2 * i] = hex[b >> 4];
         out[2 * i + 1] = hex[b & 15];

@@ -113,7 +113,7 @@ static loam_status encode_apart(const loam_tokenizer *tok, const loam_template *
     /* a mark must not occur in any content: derive it from all of them */
     uint64_t seed = 1;
     for (size_t i = 0; i < n; i++) seed = loam_hash(m[i].content, m[i].n, seed);
-    for (size_t i = 0; !st && i < n; i++) {
+    for (size_t i = 0; marks && shadow && i < n; i++) {
         snprintf(marks[i], sizeof marks[i], "CONTENT%016llxN%zuE", (unsigned long long)seed, i);
         shadow[i] = (loam_chat_message){m[i].role, marks[i], strlen(marks[i])};
     }

@@ -55,7 +55,8 @@ void loam_sample_top_p(float *logprobs, size_t n, float top_p, float *scratch) {
     for (size_t i = 0; i < n; i++) total += exp((double)logprobs[i]);
     const double limit = (double)top_p * total;
 
-    /* Look at a few nats below the best first; deeper only when they do not hold the mass. */
+    /* Look at a few nats below the best first; deeper only when they do not hold the mass.
+     * NOLINTNEXTLINE(cert-flp30-c): doubling is exact */
     for (float depth = 4.0f;; depth *= 2.0f) {
         const float floor = depth > 1000.0f ? -INFINITY : top - depth;
         const size_t m = sort_above(logprobs, n, floor, scratch);

@@ -108,12 +108,12 @@ static void convert_k(loam_dtype d, const unsigned char *p, unsigned char *packe
         read_k_scale(p + 4, g, &sc, &mn);
         scales[g] = x * (float)sc;
         biases[g] = -(min * (float)mn);
-        const unsigned char *half = low + 32 * (g / 2); /* two groups share 32 bytes */
+        const unsigned char *half = low + (ptrdiff_t)32 * (g / 2); /* two groups share 32 bytes */
         for (int j = 0; j < 32; j++) {
             q[j] = (uint8_t)(g & 1 ? half[j] >> 4 : half[j] & 15);
             if (bits == 5) q[j] |= (uint8_t)((high[j] >> g & 1) << 4);
         }
-        loam_quant_pack(q, 32, bits, packed + 4 * bits * g);
+        loam_quant_pack(q, 32, bits, packed + (ptrdiff_t)4 * bits * g);
     }
 }
 

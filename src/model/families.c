@@ -106,8 +106,8 @@ static loam_status read_sizes(loam_decoder_config *d, const loam_config *c, loam
     if (!st)
         st = loam_config_size(c, o, "hidden_size", 1, MAX_DIM, LOAM_CONFIG_REQUIRED, &d->dim, err);
     if (!st)
-        st = loam_config_size(c, o, "intermediate_size", 1, 8 * MAX_DIM, LOAM_CONFIG_REQUIRED,
-                              &d->ffn_dim, err);
+        st = loam_config_size(c, o, "intermediate_size", 1, (size_t)8 * MAX_DIM,
+                              LOAM_CONFIG_REQUIRED, &d->ffn_dim, err);
     if (!st)
         st = loam_config_size(c, o, "num_attention_heads", 1, MAX_HEADS, LOAM_CONFIG_REQUIRED,
                               &d->n_heads, err);

@@ -349,7 +349,8 @@ static size_t count_damage(const strings *s, size_t n) {
     for (size_t i = 0; i < n; i++) {
         const size_t len = (size_t)read_int(s->lengths, i);
         const size_t shown = i == 0 ? 0 : (size_t)read_int(s->lengths, i - 1);
-        if (len && (total - len < shown || memcmp(raw + at * size, raw + shown * size, len * size)))
+        if (len &&
+            (total - len < shown || memcmp(raw + at * size, raw + shown * size, len * size) != 0))
             wrong++;
         at += len;
     }

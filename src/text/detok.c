@@ -221,7 +221,7 @@ static void end_run(loam_detok *d, size_t i) {
 static void push_byte_fallback(loam_detok *d, size_t i, const char *s, size_t n) {
     if (n == 6 && memcmp(s, "<0x", 3) == 0 && s[5] == '>' && hex_digit(s[3]) >= 0 &&
         hex_digit(s[4]) >= 0) {
-        loam_buf_putc(&d->stages[i].held, (char)(hex_digit(s[3]) << 4 | hex_digit(s[4])));
+        loam_buf_putc(&d->stages[i].held, (char)(hex_digit(s[3]) * 16 + hex_digit(s[4])));
         return;
     }
     end_run(d, i);

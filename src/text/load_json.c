@@ -370,8 +370,8 @@ static loam_status scan_model(loam_tokenizer *t, scan *s, parts *p) {
     if (!take(s, '{')) return bad(s, "expected the model");
     if (!take(s, '}')) {
         do {
-            const char *key;
-            size_t n;
+            const char *key = NULL;
+            size_t n = 0;
             loam_status st = read_string(s, 1, &key, &n);
             if (st) return st;
             char name[64]; /* the key's buffer is used again by what follows */
@@ -397,8 +397,8 @@ static loam_status scan_member(loam_tokenizer *t, scan *s, parts *p, const char 
                  {"post_processor", &p->post_processor},
                  {"decoder", &p->decoder},
                  {"added_tokens", &p->added_tokens}};
-    const char *from;
-    size_t n;
+    const char *from = NULL;
+    size_t n = 0;
     if (strcmp(key, "model") == 0) return scan_model(t, s, p);
     loam_status st = skip_value(s, &from, &n);
     if (st) return st;
@@ -419,8 +419,8 @@ static loam_status scan_file(loam_tokenizer *t, scan *s, parts *p) {
     if (!take(s, '{')) return bad(s, "expected an object");
     if (!take(s, '}')) {
         do {
-            const char *key;
-            size_t n;
+            const char *key = NULL;
+            size_t n = 0;
             char name[32] = {0};
             loam_status st = read_string(s, 0, &key, &n);
             if (st) return st;

@@ -229,12 +229,10 @@ void loam_tmpl_put_case(tmpl_buf *b, tmpl_str s, tmpl_case k) {
         const char *at = p;
         const uint32_t r = loam_tmpl_rune(&p, end);
         const int is = k == TMPL_TITLE || k == TMPL_SWAPCASE ? case_of(r) : 0;
-        if (k == TMPL_UPPER)
+        if (k == TMPL_UPPER || (k == TMPL_SWAPCASE && is == 'l'))
             put_upper(b, r, 0);
         else if (k == TMPL_CASEFOLD)
             put_folded(b, r);
-        else if (k == TMPL_SWAPCASE && is == 'l')
-            put_upper(b, r, 0);
         else if (k == TMPL_SWAPCASE && is != 'u')
             loam_tmpl_put(b, at, (size_t)(p - at));
         else if ((k == TMPL_TITLE && !before) || (k == TMPL_CAPITALIZE && at == s.p))

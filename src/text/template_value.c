@@ -325,7 +325,7 @@ int loam_tmpl_order(tmpl_ctx *c, tmpl_op op, tmpl_value a, tmpl_value b) {
 
 int loam_tmpl_contains(tmpl_ctx *c, tmpl_value item, tmpl_value in) {
     if (in.type == TMPL_STR) {
-        if (item.type == TMPL_UNDEFINED || item.type != TMPL_STR)
+        if (item.type != TMPL_STR)
             loam_tmpl_fail(c, LOAM_ERR_FORMAT,
                            "'in <string>' requires string as left operand, not %s",
                            loam_tmpl_type_name(item));

@@ -18,9 +18,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
             for (size_t k = 0; !st && k < job.n_files; k++) { /* what is written can be read */
                 loam_json *doc = NULL;
                 const convert_file *f = &job.files[k];
-                st == loam_json_parse(&doc, f->bytes.data, f->bytes.n, f->name, 0, &err)
-                    ? loam_json_free(doc)
-                    : LOAM_ASSERT(!"unreadable JSON written");
+                const int readable =
+                    loam_json_parse(&doc, f->bytes.data, f->bytes.n, f->name, 0, &err) == LOAM_OK;
+                LOAM_ASSERT(readable);
+                loam_json_free(doc);
             }
         }
         loam_convert_job_deinit(&job);
