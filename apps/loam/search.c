@@ -259,6 +259,5 @@ int loam_cmd_search(int argc, char **argv) {
     free(hits);
     loam_index_close(ix);
     lines_deinit(&queries);
-    free(rest.items);
     return CLI_EXIT_OK;
 }
