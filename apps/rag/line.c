@@ -109,6 +109,8 @@ int rag_lines_next(rag_lines *l, loam_buf *line) {
     HistEvent ev;
     cli_cancel.requested = 0;
     errno = 0;
+    /* libedit would draw the prompt first: what is typed then reached the terminal's own editing */
+    el_set(l->edit, EL_PREP_TERM, 1);
     const char *text = el_gets(l->edit, &n);
     if (!text || n <= 0 || cli_cancel.requested) return 0; /* Ctrl-D, Ctrl-C at the prompt */
     loam_buf_clear(line);
