@@ -1,5 +1,5 @@
 """Drives rag-cli at a terminal: prompt, answer, history, Ctrl-C during an answer and at the prompt.
-usage: prompt.py RAG-CLI INDEX MODEL [LC_ALL]"""
+usage: prompt.py RAG-CLI INDEX MODEL ENDLESS-MODEL LC_ALL"""
 import os
 import pty
 import select
@@ -71,7 +71,7 @@ def finish(pid, fd, want):
     sys.exit("did not end")
 
 
-program, index, model, locale = sys.argv[1:5]
+program, index, model, endless, locale = sys.argv[1:6]
 pid, fd = start(program, index, model, ["--max-tokens", "4"], locale)
 read_until(fd, b"> ")
 os.write(fd, "Wer h\u00fctet die Laterne?\n".encode())
@@ -86,7 +86,7 @@ finish(pid, fd, 0)
 
 # Ctrl-C while it answers stops the answer and not the program; Ctrl-D ends it
 unread.clear()
-pid, fd = start(program, index, model, ["--max-tokens", "1900"], locale)
+pid, fd = start(program, index, endless, ["--max-tokens", "90000"], locale)
 read_until(fd, b"> ")
 os.write(fd, b"Who?\n")
 read_until(fd, b"Answer:")
