@@ -54,6 +54,7 @@ static void add_linear(builder *b, size_t rows, size_t cols, const char *layer, 
     char path[NAME_BYTES];
     snprintf(path, sizeof path, "%s%s", layer, part);
     add(b, LOAM_U32, rows, cols * (size_t)b->s->bits / 32, b->random, path, ".weight");
+    /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): write_model frees them */
     add(b, LOAM_F16, rows, cols / (size_t)b->s->group, b->scales, path, ".scales");
     add(b, LOAM_F16, rows, cols / (size_t)b->s->group, b->biases, path, ".biases");
 }

@@ -93,7 +93,7 @@ static void write_all(loam_file_out *o, const unsigned char *p, size_t n) {
 
 static void flush_buffer(loam_file_out *o) {
     write_all(o, o->buffer, o->n_buffer);
-    o->n_buffer = 0;
+    o->n_buffer = 0; /* NOLINT(clang-analyzer-unix.Malloc): commit and abandon free it */
 }
 
 void loam_file_out_write(loam_file_out *o, const void *bytes, size_t n) {

@@ -253,6 +253,7 @@ static void put_bos(const vocabulary *v, loam_pyjson *w, const char *key, int64_
 /* normalizer, pre_tokenizer, post_processor, decoder of a byte-level BPE. */
 static void put_bpe_stages(const vocabulary *v, loam_pyjson *w, int64_t bos) {
     const pre_tokenizer *p = v->pre;
+    LOAM_ASSERT(p); /* else it is a SentencePiece vocabulary, or was refused */
     const int split = p->split != NULL;
     if (p->nfc) {
         loam_pyjson_open(w, "normalizer", '{');

@@ -182,6 +182,7 @@ static void push_strip(loam_detok *d, size_t i, const char *s, size_t n) {
         return;
     }
     loam_buf_append(&g->held, s + from, n - from);
+    LOAM_ASSERT(c->n); /* read_dec saw to it */
     size_t keep = 0;
     while (keep / c->n < g->dec->stop && g->held.n - keep >= c->n &&
            memcmp(g->held.data + g->held.n - keep - c->n, c->s, c->n) == 0)
