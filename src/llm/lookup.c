@@ -3,11 +3,10 @@
 #include "llm/lookup.h"
 
 /* Seconds of a pass over m positions, of one over one position: decode waits for the weights, and
- * some positions more come nearly free until the multiplications take longer than the waiting.
- * Measured with 4-bit weights of group 64 on a machine with AVX2 (docs/SPEED.md); machines with
- * faster integer products pay less, so that this never guesses too boldly there. */
-static const double PASS_COST[LOAM_MAX_DRAFT + 2] = {0,    1.0,  1.18, 1.5, 1.75,
-                                                     2.35, 2.38, 2.45, 2.5};
+ * some positions more cost little until the multiplications take longer than the waiting.
+ * Measured with 4-bit weights on a machine with AVX2 (docs/SPEED.md); where integer products
+ * are faster the drafts are shorter than they could be, never worse than none. */
+static const double PASS_COST[LOAM_MAX_DRAFT + 2] = {0, 1.0, 1.2, 1.5, 1.75, 2.15, 2.5, 2.7, 2.85};
 
 /* Where the estimates start, from answers of small models over documents. */
 static const double FIRST_HIT[LOAM_MAX_MATCH + 1] = {0,    0.15, 0.35, 0.5, 0.65,
