@@ -196,7 +196,8 @@ silent "Ctrl-C"
 
 # at a terminal; a model without an end token and with a long context answers until it is stopped
 cp -r "$llm" "$work/endless"
-sed -i 's/"eos_token_id": 2/"eos_token_id": 511/; s/"max_position_embeddings": 2048/"max_position_embeddings": 100000/' "$work/endless/config.json"
+sed -i '/"eos_token_id"/d; s/"max_position_embeddings": 2048/"max_position_embeddings": 100000/' "$work/endless/config.json"
+sed -i "/\"eos_token\"/d" "$work/endless/tokenizer_config.json"
 for locale in C C.UTF-8; do
     run python3 tests/cli/prompt.py "$PWD/$BIN/rag-cli" "$work/ix.npz" "$llm" "$work/endless" "$locale"
     expect 0 "at a terminal, LC_ALL=$locale"
