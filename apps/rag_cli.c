@@ -36,7 +36,7 @@ static const cli_option OPTIONS[] = {
     {"require-citations", 0, CLI_FLAG, AT(require_citations), "",
      "exit with 8 when an answer has no citation that its passage supports", 0, 0},
     {"prefix-cache", 0, CLI_CHOICE, AT(prefix_cache), "on|off",
-     "keep long prompts that were read in ~/.cache/loam/prefix (default: on)", 0, 0},
+     "keep what was read of long prompts in ~/.cache/loam/prefix, for the next run (default: off)", 0, 0},
     {"prefix-cache-size", 0, CLI_SIZE, AT(prefix_mib), "N",
      "how much of them, in MiB; those used longest ago go (default: 1024)", 1, 1 << 20},
     {"no-speculation", 0, CLI_FLAG, AT(no_speculation), "",
@@ -87,7 +87,7 @@ int main(int argc, char **argv) {
                      .top_k = 5,
                      .max_tokens = 512,
                      .precision = "fast",
-                     .prefix_cache = "on",
+                     .prefix_cache = "off",
                      .prefix_mib = 1024};
     rag_app app = {0};
     loam_buf line = {0};

@@ -60,12 +60,12 @@ field() { python3 -c 'import json,sys; print(json.load(open(sys.argv[1]))[sys.ar
 long() { # NAME, options...: asks, expects the answer of the first time
     local name=$1
     shift
-    ask "$long" --json "$@"
+    ask "$long" --json --prefix-cache on "$@"
     expect 0 "$name"
     checks=$((checks + 1)); [ "$(field answer)" = "$answer" ] || fail "$name: another answer"
 }
 rm -rf "$work/cache"
-ask "$long" --json --prefix-cache off
+ask "$long" --json
 expect 0 "long question"
 answer=$(field answer)
 check [ "$(field prompt_tokens)" -gt 300 ]
@@ -79,11 +79,11 @@ check [ "$(stat -c %a "$cache"/*.kv)" = 600 ]
 long "again"
 silent "again"
 check [ "$(field reused_tokens)" = "$(field prompt_tokens)" ]
-ask "${long% } else" --json
+ask "${long% } else" --json --prefix-cache on
 expect 0 "a question that begins the same"
 check [ "$(field reused_tokens)" -gt 256 ]
 check [ "$(field reused_tokens)" -lt "$(field prompt_tokens)" ]
-ask "$long" --json --precision exact
+ask "$long" --json --prefix-cache on --precision exact
 check [ "$(field reused_tokens)" = 0 ]
 rm -f "$cache"/*-exact-*
 file=$(echo "$cache"/*.kv)
@@ -109,7 +109,7 @@ silent "foreign files"
 rm -r "$cache/other.kv" "$cache/folder.kv"
 touch "$cache/x.kv.tmp-00000000" "$cache/y.kv.tmp-00000000"
 touch -d "2 hours ago" "$cache/x.kv.tmp-00000000"
-ask "something else altogether: ${long}" --json --prefix-cache-size 1
+ask "something else altogether: ${long}" --json --prefix-cache on --prefix-cache-size 1
 expect 0 "bounded"
 check [ ! -e "$cache/x.kv.tmp-00000000" ]
 check [ -e "$cache/y.kv.tmp-00000000" ]
@@ -125,7 +125,7 @@ long "no folder"
 silent "no folder"
 rm -f "$cache"
 code=0
-printf '%s\n' "$long" "$long" | rag-cli --vdb-path "$work/ix.npz" --model-id "$llm" --no-reranker --max-tokens 8 --json --prefix-cache off >"$work/out" 2>"$work/err" || code=$?
+printf '%s\n' "$long" "$long" | rag-cli --vdb-path "$work/ix.npz" --model-id "$llm" --no-reranker --max-tokens 8 --json >"$work/out" 2>"$work/err" || code=$?
 expect 0 "twice in one run"
 check python3 -c 'import json,sys; a,b=[json.loads(l) for l in open(sys.argv[1])]; assert a["answer"]==b["answer"] and a["reused_tokens"]==0 and b["reused_tokens"]==b["prompt_tokens"]-1' "$work/out"
 for i in 1 2 3 4; do # several at once
