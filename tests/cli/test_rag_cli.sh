@@ -129,7 +129,7 @@ printf '%s\n' "$long" "$long" | rag-cli --vdb-path "$work/ix.npz" --model-id "$l
 expect 0 "twice in one run"
 check python3 -c 'import json,sys; a,b=[json.loads(l) for l in open(sys.argv[1])]; assert a["answer"]==b["answer"] and a["reused_tokens"]==0 and b["reused_tokens"]==b["prompt_tokens"]-1' "$work/out"
 for i in 1 2 3 4; do # several at once
-    printf '%s\n' "$long" | rag-cli --vdb-path "$work/ix.npz" --model-id "$llm" --no-reranker --max-tokens 8 --json >"$work/out.$i" 2>"$work/err.$i" &
+    printf '%s\n' "$long" | rag-cli --vdb-path "$work/ix.npz" --model-id "$llm" --no-reranker --max-tokens 8 --json --prefix-cache on >"$work/out.$i" 2>"$work/err.$i" &
 done
 wait
 for i in 1 2 3 4; do
