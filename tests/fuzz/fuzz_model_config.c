@@ -8,7 +8,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n);
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
     static char path[] = "config.json";
     static loam_decoder_config d;
-    static float table[2 * LOAM_MAX_HEAD_DIM];
+    static float table[2 * LOAM_HEAD_DIM_MAX];
     loam_config c = {.path = path};
     loam_err err = {0};
 
@@ -19,7 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
         LOAM_ASSERT(d.n_layers && d.n_layers <= LOAM_MAX_LAYERS && d.dim && d.ffn_dim && d.vocab &&
                     d.n_ctx_max);
         LOAM_ASSERT(d.n_heads && d.n_kv_heads && d.n_heads % d.n_kv_heads == 0);
-        LOAM_ASSERT(d.head_dim && d.head_dim <= LOAM_MAX_HEAD_DIM);
+        LOAM_ASSERT(d.head_dim && d.head_dim <= LOAM_HEAD_DIM_MAX);
         for (size_t i = 0; i < d.n_ropes; i++) {
             LOAM_ASSERT(d.rope[i].n_rot % 2 == 0 && d.rope[i].n_rot <= d.head_dim);
             loam_rotary_fill(&d.rope[i], 1000, 1, table);
