@@ -715,6 +715,33 @@ static void test_full_disk(void) {
     }
 }
 
+/* A writer was killed between its renames, and the next one fails: the sidecar that waited is
+ * the index's own and must not be lost with the failed one. */
+static void test_interrupted_then_full_disk(void) {
+    content k;
+    loam_err err = {0};
+    const char *path = scratch_path("i.npz");
+    char side[512], waiting[512];
+    empty_scratch();
+    make_content(&k, 1);
+    CHECK(!loam_index_write(path, &k.c, &err), "%s", err.msg);
+    snprintf(side, sizeof side, "%s.meta.json", path);
+    snprintf(waiting, sizeof waiting, "%s.meta.json.new", path);
+    CHECK(rename(side, waiting) == 0, "rename");
+    check_content(path, &k);
+    fflush(stdout);
+    const pid_t child = fork();
+    if (child == 0) {
+        signal(SIGXFSZ, SIG_IGN);
+        setrlimit(RLIMIT_FSIZE, &(struct rlimit){100, 100});
+        _exit(loam_index_write(path, &k.c, &err) ? 7 : 0);
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 7, "status %d", status);
+    check_content(path, &k);
+}
+
 /* Killed at any time: one whole index with its own sidecar, old or new. */
 static void test_killed(void) {
     content k;
@@ -761,6 +788,7 @@ int main(void) {
     test_sidecars();
     test_lock();
     test_full_disk();
+    test_interrupted_then_full_disk();
     test_killed();
     empty_scratch();
     rmdir(scratch);

@@ -36,6 +36,8 @@ typedef struct loam_sidecar {
 loam_status loam_sidecar_read(loam_sidecar *out, const char *index_path, size_t n_chunks,
                               loam_err *err);
 void loam_sidecar_deinit(loam_sidecar *s);
+/* 1 when that sidecar file is sound JSON and names that index file. */
+int loam_sidecar_belongs(const char *sidecar_path, const char *index_path);
 /* The sidecar's text for content `c` of the index file with that check. */
 loam_status loam_sidecar_format(loam_buf *out, const char *index_path, const char *check,
                                 const loam_index_content *c, loam_err *err);

@@ -125,6 +125,20 @@ static int read_ours(loam_sidecar *s, const loam_json_value *v, const char *chec
            read_numbers(&s->ends, loam_json_get(v, "ends"), n_chunks, -1);
 }
 
+int loam_sidecar_belongs(const char *sidecar_path, const char *index_path) {
+    char check[65], named[65];
+    loam_json *doc = NULL;
+    int same = 0;
+    if (loam_path_exists(sidecar_path) &&
+        !loam_json_read(&doc, sidecar_path, 0, LOAM_JSON_LONE_SURROGATES, NULL)) {
+        const loam_json_value *ours = loam_json_get(loam_json_root(doc), "loam");
+        same = copy_text(named, sizeof named, loam_json_get(ours, "check")) && named[0] &&
+               !loam_index_check_file(index_path, check, NULL) && strcmp(named, check) == 0;
+    }
+    loam_json_free(doc);
+    return same;
+}
+
 loam_status loam_sidecar_read(loam_sidecar *out, const char *index_path, size_t n_chunks,
                               loam_err *err) {
     char check[65] = "";

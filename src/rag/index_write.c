@@ -239,6 +239,13 @@ static void keep_mode(const char *old, const char *fresh) {
     if (stat(old, &st) == 0) (void)chmod(fresh, st.st_mode & 0777);
 }
 
+/* A writer killed between its two renames left the index's own sidecar waiting: put it in its
+ * place before the waiting name is used again. */
+static void finish_interrupted(const paths *p) {
+    if (loam_sidecar_belongs(p->side_new, p->index) && !rename(p->side_new, p->side))
+        (void)loam_folder_sync(p->side);
+}
+
 /* What was written is removed when it comes to nothing; the old pair was not touched then.  Once
  * the index is renamed, the waiting sidecar is its own and stays. */
 static loam_status write_pair(const paths *p, const char *path, const loam_index_content *c,
@@ -272,6 +279,7 @@ loam_status loam_index_write(const char *path, const loam_index_content *c, loam
                          c->dim);
     loam_status st = make_paths(&p, path, err);
     if (!st) st = loam_index_lock_take(&lock, path, err);
+    if (!st) finish_interrupted(&p);
     if (!st) st = write_pair(&p, path, c, err);
     loam_index_lock_free(lock);
     free_paths(&p);
