@@ -86,7 +86,8 @@ static void read_environment(void) {
 
     if (!pulling.a.retries) pulling.a.retries = 5;
     v = getenv("HF_HUB_DOWNLOAD_TIMEOUT");
-    if (!pulling.a.timeout && v) pulling.a.timeout = atoi(v);
+    const long wanted = v ? strtol(v, NULL, 10) : 0;
+    if (!pulling.a.timeout && wanted > 0 && wanted <= 3600) pulling.a.timeout = (int)wanted;
     if (pulling.a.timeout < 1 || pulling.a.timeout > 3600) pulling.a.timeout = 10;
 
     if (pull_is_true("HF_HUB_DISABLE_IMPLICIT_TOKEN")) return;

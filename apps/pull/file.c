@@ -20,17 +20,26 @@ typedef struct download {
     int begun, bad_range, too_long, write_errno;
 } download;
 
+/* "bytes FIRST-LAST/TOTAL" taken apart; TOTAL may be "*".  NULL when it is not of that form. */
+static const char *parse_range(const char *s, unsigned long long *first, unsigned long long *last) {
+    char *end = NULL;
+    if (strncmp(s, "bytes ", 6) != 0 || s[6] < '0' || s[6] > '9') return NULL;
+    *first = strtoull(s + 6, &end, 10);
+    if (*end != '-' || end[1] < '0' || end[1] > '9') return NULL;
+    *last = strtoull(end + 1, &end, 10);
+    return *end == '/' && end[1] ? end + 1 : NULL;
+}
+
 /* The first byte of a file's body: does the response begin where we asked? */
 static int begin_body(download *d) {
     const pull_reply *r = d->reply;
     d->begun = 1;
     d->at = d->from;
     if (r->status == 206) {
-        unsigned long long first, last;
-        char total[32];
-        const int n = sscanf(r->content_range, "bytes %llu-%llu/%31s", &first, &last, total);
-        const int64_t whole = n == 3 ? pull_parse_size(total, strlen(total)) : -1;
-        d->bad_range = n != 3 || first != d->from || last < first ||
+        unsigned long long first = 0, last = 0;
+        const char *total = parse_range(r->content_range, &first, &last);
+        const int64_t whole = total ? pull_parse_size(total, strlen(total)) : -1;
+        d->bad_range = !total || first != d->from || last < first ||
                        (strcmp(total, "*") != 0 && whole != (int64_t)d->expected) || *r->encoding;
         return !d->bad_range;
     }
@@ -126,7 +135,7 @@ static int is_intact(const pull_file *f, int fd) {
     }
     ok = ok && EVP_DigestFinal_ex(ctx, digest, &n_digest);
     EVP_MD_CTX_free(ctx);
-    for (unsigned i = 0; i < n_digest; i++) snprintf(got + 2 * i, 3, "%02x", digest[i]);
+    for (unsigned i = 0; i < n_digest; i++) snprintf(got + (size_t)2 * i, 3, "%02x", digest[i]);
     return ok && n_digest && strcmp(got, sum) == 0;
 }
 

@@ -214,9 +214,8 @@ void pull_wait_before_retry(int n, const pull_reply *r) {
         }
         if (seconds < 0.1) seconds = 0.1;
     }
-    for (; seconds > 0; seconds -= 0.1) {
-        const struct timespec t = {0, seconds > 0.1 ? 100000000L : (long)(seconds * 1e9)};
-        nanosleep(&t, NULL);
+    for (long tenths = (long)(seconds * 10.0 + 0.5); tenths > 0; tenths--) {
+        nanosleep(&(struct timespec){0, 100000000L}, NULL);
         pull_stop_if_asked();
     }
 }
