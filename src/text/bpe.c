@@ -216,8 +216,8 @@ loam_status loam_bpe_finish(loam_tokenizer *t, loam_err *err) {
 
 static loam_status merge_small(loam_encoding *e, int32_t *ids, size_t n) {
     const loam_bpe *b = &e->tok->bpe;
-    uint32_t rank[SMALL];
-    int32_t made[SMALL];
+    uint32_t rank[SMALL] = {0};
+    int32_t made[SMALL] = {0};
     for (size_t i = 0; i + 1 < n; i++) {
         const loam_merge *m = find_merge(b, ids[i], ids[i + 1]);
         rank[i] = m ? m->rank : NONE;

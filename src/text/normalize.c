@@ -214,6 +214,7 @@ static loam_status replace_all(const loam_norm *step, const char *s, size_t n, l
 
 static int is_ascii(const char *s, size_t n) {
     size_t i = 0;
+    if (!s) return 1; /* an empty buffer */
     for (; n - i >= 8; i += 8)
         if (loam_read_u64(s + i) & 0x8080808080808080u) return 0;
     for (; i < n; i++)

@@ -32,6 +32,24 @@ loam_status loam_added_put(loam_tokenizer *t, const char *s, size_t n, int64_t i
                                 : LOAM_OK;
 }
 
+/* The text that an added token becomes when it is normalized, kept in the pool when it differs. */
+static loam_status keep_normalized(loam_tokenizer *t, loam_added *x, const char **s, size_t n,
+                                   loam_err *err) {
+    if (n == x->n && memcmp(*s, t->added_pool.data + x->at, n) == 0) return LOAM_OK;
+    const size_t at = t->added_pool.n;
+    loam_buf copy = {0}; /* *s may view the pool, which moves */
+    loam_buf_append(&copy, *s, n);
+    loam_buf_append(&t->added_pool, copy.data, copy.n);
+    const int failed = copy.failed || t->added_pool.failed;
+    loam_buf_deinit(&copy);
+    if (failed) return loam_fail(err, LOAM_ERR_MEMORY, "%s: added tokens", t->name);
+    x->norm_at = at;
+    x->norm_n = n;
+    t->vocab.flags[x->id] |= LOAM_TOK_NORMED;
+    *s = t->added_pool.data + at;
+    return LOAM_OK;
+}
+
 /* Build the two tries, once the normalizers are known. */
 loam_status loam_added_finish(loam_tokenizer *t, loam_err *err) {
     loam_buf a = {0}, b = {0};
@@ -45,22 +63,8 @@ loam_status loam_added_finish(loam_tokenizer *t, loam_err *err) {
         if (x->normalized && t->n_norm) {
             st = loam_norm_apply(t, s, n, &a, &b, &s, &n, err);
             if (st) break;
-            if (n != x->n || memcmp(s, t->added_pool.data + x->at, n) != 0) {
-                const size_t at = t->added_pool.n;
-                loam_buf copy = {0}; /* s may view the pool, which moves */
-                loam_buf_append(&copy, s, n);
-                loam_buf_append(&t->added_pool, copy.data, copy.n);
-                const int failed = copy.failed || t->added_pool.failed;
-                loam_buf_deinit(&copy);
-                if (failed) {
-                    st = loam_fail(err, LOAM_ERR_MEMORY, "%s: added tokens", t->name);
-                    break;
-                }
-                x->norm_at = at;
-                x->norm_n = n;
-                t->vocab.flags[x->id] |= LOAM_TOK_NORMED;
-                s = t->added_pool.data + at;
-            }
+            st = keep_normalized(t, x, &s, n, err);
+            if (st) break;
         }
         if (!n) continue;
         if ((!*has && !loam_trie_init(trie)) || !loam_trie_put(trie, s, n, (int32_t)i))

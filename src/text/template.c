@@ -239,7 +239,7 @@ loam_status loam_template_open(loam_template **out, const char *folder, loam_err
         goto done;
     }
     st = loam_template_new(out, source.data ? source.data : "", source.n, name, err);
-    if (st) goto done;
+    if (st || !*out) goto done;
     (*out)->config = config;
     config = NULL;
 done:

@@ -273,7 +273,7 @@ tmpl_value loam_tmpl_call_function(tmpl_ctx *c, const char *name, const tmpl_arg
 /* ---- calling a value ---- */
 
 static tmpl_value call_loop(tmpl_ctx *c, tmpl_loop *l, const tmpl_args *a) {
-    tmpl_value v[1];
+    tmpl_value v[1] = {{0}};
     loam_tmpl_bind(c, "loop()", "iterable", 1, a, v);
     if (!l->node->op)
         loam_tmpl_fail(c, LOAM_ERR_FORMAT,
