@@ -202,7 +202,7 @@ static void test_real(void) {
         loam_tokenizer_close(tok);
         n_real++;
     }
-    CHECK(n_real >= 2, "only %zu real tokenizers", n_real);
+    CHECK(n_real >= 1, "no real tokenizer");
     printf("  real: %zu tokenizers, %zu rows\n", n_real, n_rows);
 }
 

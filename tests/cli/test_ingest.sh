@@ -125,10 +125,10 @@ check "same text" "$(count documents) $("$loam" search --vdb-path same.npz --emb
 
 # interrupted: nothing is written, no reader is left
 seq 1 400000 | sed 's/$/ is the number of this sentence./' >docs/long.txt
-ingest docs/long.txt --vdb-path cut.npz --precision exact &
+"$loam" ingest --embed-model "$model" docs/long.txt --vdb-path cut.npz --precision exact &
 pid=$!
 sleep 1
-pkill -INT -P $pid 2>/dev/null || kill -INT $pid
+kill -INT $pid
 wait $pid
 check "interrupt" "$? $(ls cut.npz* 2>/dev/null)" "130 "
 [ $failed = 0 ] && echo "test_ingest: all passed"

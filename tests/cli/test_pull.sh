@@ -42,7 +42,7 @@ for _ in $(seq 100); do [ -s "$T/port" ] && break; sleep 0.05; done
 read -r PORT _ <"$T/port"
 export HF_ENDPOINT=http://127.0.0.1:$PORT HF_HOME=$T/hf HOME=$T
 unset HF_TOKEN HF_HUB_CACHE HUGGINGFACE_HUB_CACHE HF_HUB_OFFLINE TRANSFORMERS_OFFLINE HF_TOKEN_PATH
-export no_proxy=127.0.0.1,localhost
+export no_proxy=127.0.0.1,127.0.0.2,localhost
 http() { # path [body to post]
     local line method=GET
     [ $# = 2 ] && method=POST

@@ -4,7 +4,7 @@
     hub.py ROOT PORT_FILE
 
 ROOT/org/name/ holds the files of a repository.  Two servers start: the hub on 127.0.0.1 and a
-"CDN" on localhost (another host for a client), where files of 1,000 bytes and more are kept.
+"CDN" on 127.0.0.2 (another host for a client), where files of 1,000 bytes and more are kept.
 PORT_FILE gets "HUB_PORT CDN_PORT" when both listen.  What the hub does:
 
     GET  /api/models/ORG/NAME/revision/REV      {"sha", "siblings"}
@@ -165,7 +165,7 @@ class Handler(BaseHTTPRequestHandler):
         sha = hashlib.sha256(data).hexdigest()
         head.update({"X-Linked-Etag": '"%s"' % sha, "X-Linked-Size": str(len(data)),
                      "ETag": '"of-the-redirect"',
-                     "Location": "http://localhost:%d/%s/%s" % (ports["cdn"], repo, path)})
+                     "Location": "http://127.0.0.2:%d/%s/%s" % (ports["cdn"], repo, path)})
         self.reply(302, b"moved", head)
 
     def cdn(self, path):
@@ -225,7 +225,7 @@ class Server(ThreadingHTTPServer):
 
 def main():
     servers = []
-    for kind, host in (("hub", "127.0.0.1"), ("cdn", "localhost")):
+    for kind, host in (("hub", "127.0.0.1"), ("cdn", "127.0.0.2")):
         s = Server((host, 0), Handler)
         s.kind = kind
         ports[kind] = s.server_address[1]
