@@ -202,7 +202,9 @@ static void test_real(void) {
         loam_tokenizer_close(tok);
         n_real++;
     }
-    CHECK(n_real >= 1, "no real tokenizer");
+    /* a bare clone carries MiniLM's; beside the shared goldens all of them must have run */
+    const size_t want = exists(SHARED "data/tokenizers") ? sizeof REAL / sizeof *REAL : 1;
+    CHECK(n_real >= want, "only %zu of %zu real tokenizers", n_real, want);
     printf("  real: %zu tokenizers, %zu rows\n", n_real, n_rows);
 }
 
