@@ -42,6 +42,7 @@ X86 := $(filter x86_64,$(shell $(CC) -dumpmachine | cut -d- -f1))
 ISA_avx2       := $(if $(X86),-mavx2 -mfma -mf16c)
 ISA_avx512     := $(if $(X86),-mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq)
 ISA_avx512vnni := $(ISA_avx512) $(if $(X86),-mavx512vnni)
+ISA_amx        := $(ISA_avx512vnni) $(if $(X86),-mavx512vbmi -mamx-tile -mamx-int8 -mamx-bf16)
 ISA_ref        := -fno-tree-vectorize
 isa_of = $(firstword $(subst _, ,$(basename $(notdir $1))))
 

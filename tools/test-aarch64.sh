@@ -27,7 +27,7 @@ for f in src/base/*.c src/kernels/*.c src/tensor/*.c src/ops/*.c; do
     "$CC" $FLAGS $ISA -c "$f" -o "$o"
     OBJ="$OBJ $o"
 done
-for t in test_kernels test_ops test_base; do
+for t in test_kernels test_dispatch test_ops test_base; do
     "$CC" $FLAGS "tests/$t.c" $OBJ -lm -o "$OUT/$t"
     "$RUN" -L "$SYSROOT" "$OUT/$t"
 done

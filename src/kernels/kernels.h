@@ -29,6 +29,7 @@ typedef enum loam_isa {
     LOAM_ISA_REF,
     LOAM_ISA_AVX2,
     LOAM_ISA_AVX512VNNI,
+    LOAM_ISA_AMX,
     LOAM_ISA_BEST /* whatever this machine can */
 } loam_isa;
 
@@ -246,5 +247,6 @@ void loam_kernels_use_ref_math(loam_kernels *k);
 void loam_kernels_use_ref_search(loam_kernels *k);
 void loam_kernels_use_avx2(loam_kernels *k);
 void loam_kernels_use_avx512vnni(loam_kernels *k);
+void loam_kernels_use_amx(loam_kernels *k);
 
 #endif
