@@ -28,6 +28,11 @@ static const cli_option LLM_OPTIONS[] = {
     {"pp", 0, CLI_STRINGS, AT(pp), "N",
      "prompt length to read, may be repeated (default: 128 and 512)", 0, 0},
     {"tg", 0, CLI_STRINGS, AT(tg), "N", "tokens to write, may be repeated (default: 64)", 0, 0},
+    {"first", 0, CLI_STRINGS, AT(first), "N",
+     "seconds to the first token after a prompt of N in a fresh process, read and from a file", 0,
+     0},
+    {"keep", 0, CLI_FLAG, AT(keep), "",
+     "keep the weights of --shape in ~/.cache/loam/shapes, or take those that are there", 0, 0},
     OPTION_PRECISION,
     OPTIONS_COMMON,
     OPTION_END};

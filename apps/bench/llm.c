@@ -6,8 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BANDWIDTH_BLOCK = 256 << 20 };
-
 static size_t parse_length(const char *text) {
     char *end = NULL;
     const unsigned long v = strtoul(text, &end, 10);
@@ -27,73 +25,117 @@ static void fill_ids(int32_t *ids, size_t n, size_t vocab) {
     }
 }
 
-static double time_feed(loam_session *s, const int32_t *ids, size_t n, size_t step) {
+typedef struct subject {
+    const bench_args *a;
+    loam_model *model;
+    loam_session *session;
+    loam_model_info info;
+    int32_t *ids;
+    double cache_bytes; /* of keys and values, a position */
+} subject;
+
+static double time_feed(const subject *s, const int32_t *ids, size_t n, size_t step) {
     loam_err err = {0};
     const double start = bench_now();
     for (size_t i = 0; i < n; i += step)
-        if (loam_session_feed(s, ids + i, step < n - i ? step : n - i, &cli_cancel, &err))
+        if (loam_session_feed(s->session, ids + i, step < n - i ? step : n - i, &cli_cancel, &err))
             cli_die(&err);
     return bench_now() - start;
 }
 
-int bench_llm(const bench_args *a, const char *name) {
-    static const char *default_pp[] = {"128", "512"}, *default_tg[] = {"64"};
-    const cli_strings pp = a->pp.n || a->tg.n ? a->pp : (cli_strings){default_pp, 2};
-    const cli_strings tg = a->tg.n || a->pp.n ? a->tg : (cli_strings){default_tg, 1};
-    bench_report r = {.what = name};
-    loam_err err = {0};
-    loam_model *m = NULL;
-    loam_session *s = NULL;
-    loam_model_info info;
-    size_t longest = 1;
+/* Of a token: the products of the layers, whose inputs are integers or not; attention and the
+ * head, which one token of a prompt meets, are left out. */
+static void set_products(const subject *s, bench_row *row) {
+    row->macs_per_unit = (double)s->info.layer_params;
+    row->is_integer = s->info.bits > 0 && cli_precision(s->a->precision) == LOAM_FAST;
+}
 
-    if (!a->model == !a->shape) cli_fail(CLI_EXIT_USAGE, "give --model or --shape");
-    for (size_t i = 0; i < pp.n + tg.n; i++) {
-        const size_t n = parse_length(i < pp.n ? pp.items[i] : tg.items[i - pp.n]) + 1;
+static void measure_reading(const subject *s, bench_report *r, size_t n) {
+    bench_row *row = bench_add(r, "tokens/s", "pp%zu", n);
+    set_products(s, row);
+    for (size_t k = 0; k < s->a->repeat; k++) {
+        loam_session_reset(s->session);
+        bench_sample(row, (double)n / time_feed(s, s->ids, n, n));
+    }
+}
+
+static void measure_writing(const subject *s, bench_report *r, size_t n) {
+    bench_row *row = bench_add(r, "tokens/s", "tg%zu", n);
+    row->bytes_per_unit = (double)s->info.token_bytes + s->cache_bytes * (double)(n + 1) / 2;
+    for (size_t k = 0; k < s->a->repeat; k++) {
+        loam_session_reset(s->session);
+        time_feed(s, s->ids, 1, 1);
+        bench_sample(row, (double)n / time_feed(s, s->ids + 1, n, 1));
+    }
+}
+
+/* Rows for pp and tg of a model that is open. */
+static void measure_model(bench_report *r, const bench_args *a, const char *folder,
+                          const cli_strings *pp, const cli_strings *tg) {
+    loam_err err = {0};
+    subject s = {.a = a};
+    size_t longest = 16;
+    for (size_t i = 0; i < pp->n + tg->n; i++) {
+        const size_t n = parse_length(i < pp->n ? pp->items[i] : tg->items[i - pp->n]) + 1;
         if (n > longest) longest = n;
     }
-    char *folder = a->model ? cli_find_model(a->model) : bench_shape_folder(a->shape);
     loam_pool *pool = cli_pool(a->threads);
-    const loam_model_options o = {pool, !strcmp(a->precision, "exact") ? LOAM_EXACT : LOAM_FAST};
+    const loam_precision precision = cli_precision(a->precision);
+    const loam_model_options o = {pool, precision};
+    r->threads = loam_pool_size(pool);
+    r->limits = bench_measure_limits(pool);
     const double start = bench_now();
-    if (loam_model_open(&m, folder, &o, &err)) cli_die(&err);
-    const double load = bench_now() - start;
-    loam_model_get_info(m, &info);
-    if (loam_session_new(&s, m, longest, &err)) cli_die(&err);
-    int32_t *ids = malloc(longest * sizeof *ids);
-    if (!ids) cli_fail(CLI_EXIT_RESOURCES, "out of memory");
-    fill_ids(ids, longest, info.vocab);
+    if (loam_model_open(&s.model, folder, &o, &err)) cli_die(&err);
+    bench_sample(bench_add(r, "ms", "load"), (bench_now() - start) * 1e3);
+    if (!a->keep) bench_shape_done(); /* what is mapped stays until it is closed */
+    loam_model_get_info(s.model, &s.info);
+    s.cache_bytes = 2.0 * (double)(s.info.n_layers * s.info.n_kv_heads * s.info.head_dim) *
+                    (precision == LOAM_FAST ? 2 : 4);
+    snprintf(r->subject, sizeof r->subject, "%.200s (%s, %s)", a->model ? a->model : a->shape,
+             s.info.model_type, a->precision);
+    if (loam_session_new(&s.session, s.model, longest, &err)) cli_die(&err);
+    s.ids = malloc(longest * sizeof *s.ids);
+    if (!s.ids) cli_fail(CLI_EXIT_RESOURCES, "out of memory");
+    fill_ids(s.ids, longest, s.info.vocab);
+    time_feed(&s, s.ids, 16, 16); /* touch the weights once */
+    for (size_t i = 0; i < pp->n; i++) measure_reading(&s, r, parse_length(pp->items[i]));
+    for (size_t i = 0; i < tg->n; i++) measure_writing(&s, r, parse_length(tg->items[i]));
+    r->memory = (bench_memory){bench_resident_bytes(), (double)s.info.weight_bytes,
+                               s.cache_bytes * (double)longest};
+    free(s.ids);
+    loam_session_free(s.session);
+    loam_model_close(s.model);
+    loam_pool_free(pool);
+}
 
-    snprintf(r.subject, sizeof r.subject, "%.200s (%s, %s)", a->model ? a->model : a->shape,
-             info.model_type, a->precision);
-    r.threads = loam_pool_size(pool);
-    r.bandwidth = loam_measure_read_bandwidth(pool, BANDWIDTH_BLOCK);
-    bench_sample(bench_add(&r, "ms", "load"), load * 1e3);
-    time_feed(s, ids, longest < 16 ? longest : 16, 16); /* touch the weights once */
-    for (size_t i = 0; i < pp.n; i++) {
-        const size_t n = parse_length(pp.items[i]);
-        bench_row *row = bench_add(&r, "tokens/s", "pp%zu", n);
-        for (size_t k = 0; k < a->repeat; k++) {
-            loam_session_reset(s);
-            bench_sample(row, (double)n / time_feed(s, ids, n, n));
-        }
-    }
-    for (size_t i = 0; i < tg.n; i++) {
-        const size_t n = parse_length(tg.items[i]);
-        bench_row *row = bench_add(&r, "tokens/s", "tg%zu", n);
-        row->bytes_per_unit = (double)info.weight_bytes;
-        for (size_t k = 0; k < a->repeat; k++) {
-            loam_session_reset(s);
-            time_feed(s, ids, 1, 1);
-            bench_sample(row, (double)n / time_feed(s, ids + 1, n, 1));
-        }
-    }
+static void measure_first(bench_report *r, const bench_args *a, const char *folder, size_t n) {
+    enum { SMALL_VOCABULARY = 250 }; /* every model has that many: none is open here */
+    int32_t *ids = malloc(n * sizeof *ids);
+    if (!ids) cli_fail(CLI_EXIT_RESOURCES, "out of memory");
+    fill_ids(ids, n, SMALL_VOCABULARY);
+    bench_first(r, a, folder, ids, n);
+    free(ids);
+}
+
+int bench_llm(const bench_args *a, const char *name) {
+    static const char *default_pp[] = {"128", "512"}, *default_tg[] = {"64"};
+    const int asked = a->pp.n || a->tg.n || a->first.n;
+    const cli_strings pp = asked ? a->pp : (cli_strings){default_pp, 2};
+    const cli_strings tg = asked ? a->tg : (cli_strings){default_tg, 1};
+    bench_report r = {.what = name};
+
+    if (!a->model == !a->shape) cli_fail(CLI_EXIT_USAGE, "give --model or --shape");
+    for (size_t i = 0; i < a->first.n; i++) parse_length(a->first.items[i]);
+    char *folder = a->model ? cli_find_model(a->model) : bench_shape_folder(a->shape, a->keep);
+    snprintf(r.subject, sizeof r.subject, "%.200s (%s)", a->model ? a->model : a->shape,
+             a->precision);
+    /* first, while this process has no threads: its children make their own */
+    for (size_t i = 0; i < a->first.n; i++)
+        measure_first(&r, a, folder, parse_length(a->first.items[i]));
+    if (pp.n || tg.n) measure_model(&r, a, folder, &pp, &tg);
+    if (!r.threads) r.threads = a->threads ? (unsigned)a->threads : loam_cpu_count();
     bench_print(&r, a);
     bench_free(&r);
-    free(ids);
-    loam_session_free(s);
-    loam_model_close(m);
-    loam_pool_free(pool);
     free(folder);
     return CLI_EXIT_OK;
 }

@@ -1,6 +1,8 @@
 /* retrieval.c - embedder, search and tokenizer. */
 #include "bench/bench.h"
 
+#include <limits.h>
+#include <loam/json.h>
 #include <loam/rag.h>
 #include <loam/text.h>
 #include <math.h>
@@ -32,8 +34,35 @@ static void encode(loam_embedder *e, const loam_text *texts, size_t n, float *ou
         cli_die(&err);
 }
 
-static void measure_sentences(bench_report *r, const bench_args *a, loam_embedder *e,
-                              size_t words) {
+/* Parameters of the layers' matrices, from the folder's config.json; 0: it does not say. */
+static double count_layer_params(const char *folder) {
+    static const char *const NAMES[] = {"num_hidden_layers", "hidden_size", "intermediate_size"};
+    char path[PATH_MAX];
+    loam_json *doc = NULL;
+    int64_t n[3] = {0};
+    snprintf(path, sizeof path, "%s/config.json", folder);
+    if (loam_json_read(&doc, path, 1 << 20, 0, NULL)) return 0;
+    for (int i = 0; i < 3; i++)
+        if (!loam_json_int(loam_json_get(loam_json_root(doc), NAMES[i]), &n[i])) n[0] = 0;
+    loam_json_free(doc);
+    return (double)n[0] * (4.0 * (double)n[1] * (double)n[1] + 2.0 * (double)n[1] * (double)n[2]);
+}
+
+/* Multiply-adds of the layers' matrices for a text, on average; attention is left out. */
+static double count_products(loam_embedder *e, const loam_text *texts, size_t n, double layers) {
+    loam_err err = {0};
+    size_t all = 0;
+    for (size_t i = 0; i < n; i++) {
+        const size_t most = loam_embedder_max_tokens(e);
+        size_t tokens;
+        if (loam_embedder_count_tokens(e, texts[i], &tokens, &err)) cli_die(&err);
+        all += tokens < most ? tokens : most;
+    }
+    return layers * (double)all / (double)n;
+}
+
+static void measure_sentences(bench_report *r, const bench_args *a, loam_embedder *e, size_t words,
+                              double layers) {
     loam_buf text = {0};
     size_t *ends = malloc((a->batch + 1) * sizeof *ends);
     loam_text *texts = malloc(a->batch * sizeof *texts);
@@ -47,6 +76,8 @@ static void measure_sentences(bench_report *r, const bench_args *a, loam_embedde
     for (size_t i = 0; i < a->batch; i++)
         texts[i] = (loam_text){text.data + ends[i], ends[i + 1] - ends[i]};
     bench_row *row = bench_add(r, "sentences/s", "batch %zu, %zu words", a->batch, words);
+    row->macs_per_unit = count_products(e, texts, a->batch, layers);
+    row->is_integer = !strcmp(a->precision, "fast");
     encode(e, texts, a->batch, out);
     for (size_t k = 0; k < a->repeat; k++) {
         const double start = bench_now();
@@ -74,8 +105,10 @@ int bench_embed(const bench_args *a) {
     if (loam_embedder_open(&e, folder, &o, &err)) cli_die(&err);
     snprintf(r.subject, sizeof r.subject, "%.200s (%s)", a->model, a->precision);
     r.threads = loam_pool_size(pool);
-    measure_sentences(&r, a, e, 20);
-    measure_sentences(&r, a, e, 200);
+    r.limits = bench_measure_limits(pool);
+    const double layers = count_layer_params(folder);
+    measure_sentences(&r, a, e, 20, layers);
+    measure_sentences(&r, a, e, 200, layers);
     loam_buf query = {0};
     put_sentence(&query, 7, 8);
     const loam_text text = {query.data, query.n};
@@ -193,7 +226,7 @@ int bench_search(const bench_args *a) {
     loam_pool *pool = cli_pool(a->threads);
     snprintf(r.subject, sizeof r.subject, "%zu x %zu, top %d", a->count, a->dim, SEARCH_K);
     r.threads = loam_pool_size(pool);
-    r.bandwidth = loam_measure_read_bandwidth(pool, 256u << 20);
+    r.limits = bench_measure_limits(pool);
     for (int scan = LOAM_SCAN_F32; scan <= LOAM_SCAN_INT8; scan++) {
         loam_err err = {0};
         loam_flat *f = NULL; /* a new one each time: one copy in memory */

@@ -4,11 +4,16 @@
  * from one random block, with scales that keep the activations in range. */
 #include "bench/bench.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <loam/tensor.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 typedef struct shape {
     const char *name, *type;
@@ -155,26 +160,91 @@ static void write_model(const shape *s, const char *folder) {
     free(b.names);
 }
 
-char *bench_shape_folder(const char *name) {
+static char temp_folder[400]; /* to be removed; "" when there is none */
+
+void bench_shape_done(void) {
+    char path[PATH_MAX];
+    if (!temp_folder[0]) return;
+    DIR *d = opendir(temp_folder);
+    for (struct dirent *e; d && (e = readdir(d)) != NULL;) { /* half a file has another name */
+        snprintf(path, sizeof path, "%s/%s", temp_folder, e->d_name);
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0) unlink(path);
+    }
+    if (d) closedir(d);
+    rmdir(temp_folder);
+    temp_folder[0] = 0;
+}
+
+/* A child writes, so that Ctrl-C is heeded at once and leaves nothing. */
+static void write_in_child(const shape *s, const char *folder) {
+    int status = 0;
+    fprintf(stderr, "bench-cli: writing random weights of %s to %s\n", s->name, folder);
+    fflush(NULL);
+    const pid_t child = fork();
+    if (child < 0) cli_fail(CLI_EXIT_RESOURCES, "cannot start a process");
+    if (child == 0) {
+        temp_folder[0] = 0; /* the parent's to remove */
+        write_model(s, folder);
+        _exit(CLI_EXIT_OK);
+    }
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+        if (cli_cancel.requested) kill(child, SIGKILL);
+    if (cli_cancel.requested) cli_die(&(loam_err){.status = LOAM_ERR_CANCELLED});
+    if (status) exit(WIFEXITED(status) ? WEXITSTATUS(status) : CLI_EXIT_RUNTIME);
+}
+
+static void make_temp_folder(char *folder, size_t size) {
     const char *temp = getenv("TMPDIR");
+    snprintf(folder, size, "%.300s/loam-shape-XXXXXX", temp && *temp ? temp : "/tmp");
+    if (atexit(bench_shape_done)) cli_fail(CLI_EXIT_RESOURCES, "out of memory");
+    if (!mkdtemp(folder))
+        cli_fail(CLI_EXIT_RUNTIME, "%s: cannot be made: %s", folder, strerror(errno));
+    snprintf(temp_folder, sizeof temp_folder, "%s", folder);
+}
+
+/* $XDG_CACHE_HOME/loam/shapes/NAME; nobody else may write to it. */
+static void make_kept_folder(char *folder, size_t size, const char *name) {
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    struct stat st;
+    if (cache && cache[0] == '/')
+        snprintf(folder, size, "%.300s/loam/shapes/%s", cache, name);
+    else if (home && home[0] == '/')
+        snprintf(folder, size, "%.300s/.cache/loam/shapes/%s", home, name);
+    else
+        cli_fail(CLI_EXIT_RUNTIME, "--keep: neither XDG_CACHE_HOME nor HOME names a folder");
+    for (char *p = folder + 1; *p; p++) {
+        if (*p != '/') continue;
+        *p = 0;
+        mkdir(folder, 0700);
+        *p = '/';
+    }
+    if (mkdir(folder, 0700) != 0 && errno != EEXIST)
+        cli_fail(CLI_EXIT_RUNTIME, "%s: cannot be made: %s", folder, strerror(errno));
+    if (lstat(folder, &st) != 0 || !S_ISDIR(st.st_mode) || st.st_uid != geteuid() ||
+        (st.st_mode & (S_IWGRP | S_IWOTH)) != 0)
+        cli_fail(CLI_EXIT_RUNTIME, "%s: not a folder that only its owner may write to", folder);
+}
+
+static const shape *find_shape(const char *name) {
+    loam_buf list = {0};
+    for (size_t i = 0; i < sizeof SHAPES / sizeof *SHAPES; i++) {
+        if (!strcmp(SHAPES[i].name, name)) return &SHAPES[i];
+        loam_buf_printf(&list, "%s%s", i ? ", " : "", SHAPES[i].name);
+    }
+    cli_fail(CLI_EXIT_USAGE, "unknown shape '%s': %s", name, list.data ? list.data : "");
+}
+
+char *bench_shape_folder(const char *name, int keep) {
     char folder[400], config[512];
     struct stat st;
-    const shape *s = NULL;
-    for (size_t i = 0; i < sizeof SHAPES / sizeof *SHAPES; i++)
-        if (!strcmp(SHAPES[i].name, name)) s = &SHAPES[i];
-    if (!s) {
-        loam_buf list = {0};
-        for (size_t i = 0; i < sizeof SHAPES / sizeof *SHAPES; i++)
-            loam_buf_printf(&list, "%s%s", i ? ", " : "", SHAPES[i].name);
-        cli_fail(CLI_EXIT_USAGE, "unknown shape '%s': %s", name, list.data ? list.data : "");
-    }
-    snprintf(folder, sizeof folder, "%.300s/loam-shape-%s", temp && *temp ? temp : "/tmp", name);
+    const shape *s = find_shape(name);
+    if (keep)
+        make_kept_folder(folder, sizeof folder, name);
+    else
+        make_temp_folder(folder, sizeof folder);
     snprintf(config, sizeof config, "%s/config.json", folder);
-    if (stat(config, &st) != 0) {
-        if (mkdir(folder, 0700) != 0 && errno != EEXIST)
-            cli_fail(CLI_EXIT_RUNTIME, "%s: cannot be made: %s", folder, strerror(errno));
-        fprintf(stderr, "bench-cli: writing random weights of %s to %s\n", name, folder);
-        write_model(s, folder);
-    }
-    return strdup(folder);
+    if (stat(config, &st) != 0) write_in_child(s, folder);
+    char *out = strdup(folder);
+    if (!out) cli_fail(CLI_EXIT_RESOURCES, "out of memory");
+    return out;
 }

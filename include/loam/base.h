@@ -100,6 +100,12 @@ LOAM_API unsigned loam_cpu_count(void);
  * 0 when the block cannot be had. */
 LOAM_API double loam_measure_read_bandwidth(loam_pool *pool, size_t bytes);
 
+/* Multiply-adds per second that the pool's workers reach together in registers, the limit of
+ * any product: of f32, or of the fastest 8-bit integers that this machine has (*unit, when not
+ * NULL, names the instruction).  Takes about a tenth of a second.  0: not known here. */
+typedef enum loam_peak_kind { LOAM_PEAK_F32, LOAM_PEAK_INT8 } loam_peak_kind;
+LOAM_API double loam_measure_peak(loam_pool *pool, loam_peak_kind kind, const char **unit);
+
 /* Name of the kernel set in use: "ref", "avx2", "avx512vnni", ... */
 LOAM_API const char *loam_cpu_isa(void);
 

@@ -30,6 +30,9 @@ typedef struct loam_model_info {
     size_t n_layers, dim, n_heads, n_kv_heads, head_dim, vocab, n_ctx_max;
     uint64_t n_params, weight_bytes;
     int bits, group_size; /* 0 when not quantised */
+    uint64_t
+        layer_params; /* without embedding and head: multiplications that reading a token takes */
+    uint64_t token_bytes; /* of the weights that writing a token reads */
 } loam_model_info;
 
 /* Read config.json and map the weights: shapes are checked against the config

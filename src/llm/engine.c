@@ -70,8 +70,16 @@ void loam_model_close(loam_model *m) {
     free(m);
 }
 
+static uint64_t matrix_bytes(const loam_weight *w) {
+    const size_t scale = w->scale_dtype == LOAM_F32 ? 4 : 2;
+    const size_t groups = w->format == LOAM_FORMAT_AFFINE ? w->cols / (size_t)w->group : 0;
+    return (uint64_t)w->rows * (loam_weight_row_bytes(w) + 2 * scale * groups);
+}
+
 void loam_model_get_info(const loam_model *m, loam_model_info *out) {
     const loam_decoder_config *c = &m->decoder->config;
+    const loam_weight *embed = &m->decoder->embed;
+    const int tied = m->decoder->head.data == embed->data;
     *out = (loam_model_info){.n_layers = c->n_layers,
                              .dim = c->dim,
                              .n_heads = c->n_heads,
@@ -83,6 +91,8 @@ void loam_model_get_info(const loam_model *m, loam_model_info *out) {
                              .weight_bytes = loam_weights_bytes(m->decoder->weights)};
     snprintf(out->model_type, sizeof out->model_type, "%s", c->model_type);
     loam_weights_quantization(m->decoder->weights, &out->bits, &out->group_size);
+    out->layer_params = out->n_params - (uint64_t)c->vocab * c->dim * (tied ? 1 : 2);
+    out->token_bytes = out->weight_bytes - (tied ? 0 : matrix_bytes(embed));
 }
 
 size_t loam_model_eos(const loam_model *m, const int32_t **ids) {
