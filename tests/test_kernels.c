@@ -256,6 +256,31 @@ static void test_affine(void) {
     }
 }
 
+/* Many positions: what is left of blocks of positions, rows and columns, in every kind. */
+static void test_many_positions(void) {
+    static const int bits[] = {4, 8, 2, 3, 5, 6}, groups[] = {64, 32, 128};
+    static const size_t rows[] = {130, 1, 15, 16, 17, 31, 32, 33, 48, 64, 65, 129};
+    static const size_t cols[] = {1152, 512, 128, 640, 1664, 1024};
+    size_t turn = 0;
+    for (size_t g = 0; g < 3; g++) {
+        for (size_t m = 11; m <= 37; m++, turn++) {
+            /* a group of 32 or 64 is left over now and then */
+            const size_t odd = groups[g] < 128 && turn % 2 ? (size_t)groups[g] : 0;
+            const size_t n_cols = cols[turn % 6] + odd, n_rows = rows[turn % 12];
+            matrix_room r = make_matrix(LOAM_ELEMENT_AFFINE, bits[turn % 6], groups[g],
+                                        turn % 3 ? LOAM_ELEMENT_BF16 : LOAM_ELEMENT_F16, n_rows,
+                                        n_cols, turn % 5);
+            compare_product(&r.w, n_rows, m, 1);
+            free_matrix(&r);
+        }
+        matrix_room r =
+            make_matrix(LOAM_ELEMENT_AFFINE, 4, groups[g], LOAM_ELEMENT_BF16, 33, 640, 0);
+        compare_product(&r.w, 33, 535, 1);
+        compare_product(&r.w, 33, 1057, 1);
+        free_matrix(&r);
+    }
+}
+
 static void test_dense(void) {
     static const loam_element elements[] = {LOAM_ELEMENT_F32, LOAM_ELEMENT_F16, LOAM_ELEMENT_BF16};
     static const size_t cols[] = {0, 1, 7, 8, 15, 16, 17, 100, 255, 256, 257, 600};
@@ -282,7 +307,8 @@ static void test_dense(void) {
 
 /* NaN and infinities flow; a NaN in one position or row touches no other. */
 static void test_specials(void) {
-    enum { ROWS = 20, COLS = 64, M = 9 };
+    enum { ROWS = 20, COLS = 64, M = 18 };
+    static const size_t ms[] = {1, 9, 18}; /* the ways of one, few and many positions */
     matrix_room f = make_matrix(LOAM_ELEMENT_F32, 0, 0, LOAM_ELEMENT_F32, ROWS, COLS, 0);
     matrix_room q = make_matrix(LOAM_ELEMENT_AFFINE, 4, 32, LOAM_ELEMENT_F32, ROWS, COLS, 0);
     float x[M * COLS], want[M * ROWS], got[M * ROWS];
@@ -293,7 +319,8 @@ static void test_specials(void) {
     put(LOAM_ELEMENT_F32, q.scales, 6 * 2, NAN);
     for (int integer = 0; integer < 2; integer++) {
         acts_room a = make_acts(&loam_k, x, M, COLS, 32);
-        for (size_t m = 1; m <= M; m += 8) { /* the vector's way and the tile's way */
+        for (size_t i_m = 0; i_m < 3; i_m++) {
+            const size_t m = ms[i_m];
             for (size_t i = 0; i < M; i += m) {
                 loam_acts b = a.a;
                 b.q += i * b.q_stride;
@@ -516,6 +543,7 @@ static void test_attention(void) {
 static void test_all(void) {
     test_quantize();
     test_affine();
+    test_many_positions();
     test_dense();
     test_specials();
     test_activations();
@@ -535,7 +563,10 @@ int main(void) {
         test_all();
         ran++;
     }
-#ifdef LOAM_AVX512_EMULATED /* docs/KERNELS.md: the 512-bit files compiled against SIMDe */
+#ifdef LOAM_AMX_EMULATED
+    loam_kernels_use_amx(&loam_k);
+    test_all();
+#elif defined LOAM_AVX512_EMULATED /* docs/KERNELS.md: the 512-bit files compiled against SIMDe */
     loam_kernels_use_avx512vnni(&loam_k);
     test_all();
 #endif

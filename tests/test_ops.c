@@ -459,24 +459,33 @@ static void test_rope(void) {
     }
 }
 
+static void test_all(void) {
+    static const attention_case cases[] = {
+        {4, 2, 32, 70, 0, 0, 1},    {3, 1, 64, 300, 0, 0, 1},   {6, 2, 24, 530, 0, 0, 0},
+        {2, 2, 16, 330, 100, 0, 1}, {4, 2, 16, 700, 300, 0, 1}, {4, 1, 48, 66, 7, 20.0f, 0},
+    };
+    test_linears();
+    test_fused();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) test_causal(&cases[i]);
+    if (loam_k.isa != LOAM_ISA_REF) test_long_context(); /* slow in the reference */
+    test_argmax();
+    test_packed();
+    test_norms();
+    test_rope();
+}
+
 int main(void) {
     open_pools();
     for (int isa = LOAM_ISA_REF; isa < LOAM_ISA_BEST; isa++) {
         if (!loam_isa_available((loam_isa)isa)) continue;
         loam_kernels_init((loam_isa)isa);
-        static const attention_case cases[] = {
-            {4, 2, 32, 70, 0, 0, 1},    {3, 1, 64, 300, 0, 0, 1},   {6, 2, 24, 530, 0, 0, 0},
-            {2, 2, 16, 330, 100, 0, 1}, {4, 2, 16, 700, 300, 0, 1}, {4, 1, 48, 66, 7, 20.0f, 0},
-        };
-        test_linears();
-        test_fused();
-        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) test_causal(&cases[i]);
-        if (isa != LOAM_ISA_REF) test_long_context(); /* slow in the reference */
-        test_argmax();
-        test_packed();
-        test_norms();
-        test_rope();
+        test_all();
     }
+#ifdef LOAM_AMX_EMULATED
+    loam_kernels_init(LOAM_ISA_AVX2);
+    loam_kernels_use_amx(&loam_k);
+    test_all();
+#endif
     loam_kernels_init(LOAM_ISA_BEST);
     close_pools();
     return TEST_END("test_ops");

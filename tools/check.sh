@@ -1,13 +1,14 @@
 #!/bin/bash
 # Everything a change must pass: format, layers, both compilers, sanitizers, fuzz smoke, static analysis, man pages.
-# usage: check.sh [STEP...]    steps: format layers gcc clang asan tsan fuzz cppcheck tidy man arm (default: all)
+# usage: check.sh [STEP...]    steps: format layers gcc clang asan tsan fuzz cppcheck tidy man arm amx (default: all)
 # FUZZ_SECONDS (default 60) per fuzz target.
 set -u
-steps=${*:-format layers gcc clang asan tsan fuzz cppcheck tidy man arm}
+steps=${*:-format layers gcc clang asan tsan fuzz cppcheck tidy man arm amx}
 failed=""
 jobs=$(nproc)
 
 need=""
+[ -e /usr/include/simde/x86/avx512.h ] || need=libsimde-dev
 for p in clang clang-format clang-tidy cppcheck mandoc; do command -v $p >/dev/null 2>&1 || need="$need $p"; done
 if [ -n "$need" ]; then
     # shellcheck disable=SC2086
@@ -58,6 +59,7 @@ step_man() { # the pages that installing makes, without complaint from mandoc
 }
 
 step_arm() { tools/test-aarch64.sh; } # 77: no cross compiler here
+step_amx() { make -s -j"$jobs" CC=gcc lib && tools/test-amx.sh; } # 77: no SIMDe here
 
 for s in $steps; do
     start=$SECONDS

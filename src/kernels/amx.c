@@ -1,7 +1,10 @@
-/* amx.c - AMX int8 and bf16 tiles (Sapphire Rapids and later): the entries of the family. */
-#include "kernels.h"
+/* amx.c - AMX int8 tiles (Sapphire Rapids and later): the entries of the family. */
+#include "amx.h"
 
 void loam_kernels_use_amx(loam_kernels *k) {
     k->isa = LOAM_ISA_AMX;
     k->name = "amx";
+#if defined(LOAM_AMX)
+    loam_amx_use_integer(k);
+#endif
 }
