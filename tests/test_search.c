@@ -104,9 +104,11 @@ static void compare_halves(size_t n, size_t stride) {
     for (size_t i = 0; i < n * stride; i++) wide[i] = uniform();
     loam_k.f32_to_f16(wide, n * stride, rows);
     for (size_t k = 0; k < stride; k++) x[k] = uniform();
-    ref.dot_rows_f16(rows, n, stride, x, want);
-    loam_k.dot_rows_f16(rows, n, stride, x, got);
-    CHECK(same_bits(want, got, n), "%s: f16 rows %zu x %zu", loam_k.name, n, stride);
+    ref.dot_rows_f16(rows, n, stride, x, want, 0);
+    for (int cached = 0; cached < 2; cached++) {
+        loam_k.dot_rows_f16(rows, n, stride, x, got, cached);
+        CHECK(same_bits(want, got, n), "%s: f16 rows %zu x %zu", loam_k.name, n, stride);
+    }
     loam_k.f16_to_f32(rows, n * stride, wide);
     for (size_t i = 0; i < n * stride; i++)
         CHECK(wide[i] == loam_f16_to_f32(rows[i]), "%s: f16 %zu", loam_k.name, i); // NOLINT
@@ -119,35 +121,41 @@ static void compare_halves(size_t n, size_t stride) {
     free(got);
 }
 
-/* `extreme`: the largest products, which must not saturate. */
-static void compare_bytes(size_t n, size_t m, size_t stride, int extreme) {
-    uint8_t *rows = room(n, stride);
-    int8_t *x = room(m, stride);
+/* n in whole panels.  `extreme`: the largest products, which must not saturate. */
+static void compare_bytes(size_t n, size_t m, size_t cols, int extreme) {
+    uint8_t *plain = room(n, cols), *rows = room(n, cols);
+    int8_t *x = room(m, cols);
     float *scales = room(n, sizeof *scales), *want = room(m * (n + 1), sizeof *want);
     float *got = room(m * (n + 1), sizeof *got);
     int32_t *offsets = room(m, sizeof *offsets);
-    for (size_t i = 0; i < n * stride; i++) rows[i] = extreme ? 255 : (uint8_t)(1 + rnd() % 255);
+    for (size_t i = 0; i < n * cols; i++)
+        plain[i] = (uint8_t)(extreme ? i / cols % 2 ? 127 : 1 : 1 + rnd() % 127);
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < cols; k++)
+            rows[i / 16 * 16 * cols + k / 4 * 64 + i % 16 * 4 + k % 4] = plain[i * cols + k];
     for (size_t j = 0; j < m; j++)
-        for (size_t k = 0; k < stride; k++) {
+        for (size_t k = 0; k < cols; k++) {
             const int sign = j % 2 ? -1 : 1;
-            x[j * stride + k] = (int8_t)(extreme ? 63 * sign : (int)(rnd() % 127) - 63);
-            offsets[j] += 128 * x[j * stride + k];
+            x[j * cols + k] = (int8_t)(extreme ? 31 * sign : (int)(rnd() % 63) - 31);
+            offsets[j] += 64 * x[j * cols + k];
         }
     for (size_t i = 0; i < n; i++) scales[i] = uniform();
-    const loam_byte_tile t = {rows, scales, x, offsets, n, m, stride};
+    for (size_t i = 0; i < m * (n + 1); i++) want[i] = got[i] = 77;
+    const loam_byte_tile t = {rows, scales, x, offsets, n, m, cols};
     ref.byte_tile(&t, want, n + 1);
     loam_k.byte_tile(&t, got, n + 1);
-    CHECK(same_bits(want, got, m * (n + 1)), "%s: bytes %zu x %zu, stride %zu", loam_k.name, n, m,
-          stride);
+    CHECK(same_bits(want, got, m * (n + 1)), "%s: bytes %zu x %zu, cols %zu", loam_k.name, n, m,
+          cols);
     for (size_t j = 0; j < m; j++)
         for (size_t i = 0; i < n; i++) {
             int64_t exact = 0;
-            for (size_t k = 0; k < stride; k++)
-                exact += ((int)rows[i * stride + k] - 128) * x[j * stride + k];
+            for (size_t k = 0; k < cols; k++)
+                exact += ((int)plain[i * cols + k] - 64) * x[j * cols + k];
             const float y = scales[i] * (float)exact;
             CHECK(memcmp(&y, &got[j * (n + 1) + i], 4) == 0, "bytes: %g, want %g",
                   (double)got[j * (n + 1) + i], (double)y);
         }
+    free(plain);
     free(rows);
     free(x);
     free(scales);
@@ -173,9 +181,9 @@ static void test_kernels(void) {
     for (size_t n = 0; n <= 13; n++) compare_dots(n, 100, 8, n % 2 == 0);
     compare_dots(25, 384, 65, 0);
     for (size_t n = 0; n <= 9; n++) compare_halves(n, 16 * (1 + n % 5));
-    for (size_t n = 0; n <= 9; n++)
-        for (size_t m = 0; m <= 13; m++) compare_bytes(n, m, 64 * (1 + m % 3), 0);
-    compare_bytes(5, 9, 65536, 1);
+    for (size_t n = 0; n <= 64; n += 16)
+        for (size_t m = 0; m <= 13; m++) compare_bytes(n, m, 16 * (1 + (m + n / 16) % 5), 0);
+    compare_bytes(16, 9, 65536, 1);
     check_find();
     printf("test_search: kernels of %s\n", loam_k.name);
 }

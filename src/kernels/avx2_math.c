@@ -33,7 +33,8 @@ LOAM_INLINE float dot(const float *x, const float *y, size_t n) {
     return sum_tree(s.low, s.high);
 }
 
-/* Four rows share the loads of x and hide the latency of the fma. */
+/* Four rows share the loads of x and hide the latency of the fma.  The next four are asked for in
+ * the order of their addresses: memory is fastest in one stream. */
 static void dot_rows_avx2(const float *rows, size_t n, size_t dim, const float *x, float *y) {
     size_t i = 0;
     for (; i + 4 <= n; i += 4) {
@@ -44,12 +45,13 @@ static void dot_rows_avx2(const float *rows, size_t n, size_t dim, const float *
         size_t k = 0;
         for (; k + LOAM_LANES <= dim; k += LOAM_LANES) {
             const __m256 x0 = _mm256_loadu_ps(x + k), x1 = _mm256_loadu_ps(x + k + 8);
+            const char *next = (const char *)(row + 4 * (dim + k));
 #pragma GCC unroll 4
             for (size_t r = 0; r < 4; r++) {
                 const float *p = row + r * dim + k;
+                _mm_prefetch(next + 64 * r, _MM_HINT_T0);
                 s[r].low = _mm256_fmadd_ps(_mm256_loadu_ps(p), x0, s[r].low);
                 s[r].high = _mm256_fmadd_ps(_mm256_loadu_ps(p + 8), x1, s[r].high);
-                _mm_prefetch((const char *)(p + 8 * dim), _MM_HINT_T0);
             }
         }
         if (k < dim) {

@@ -1,14 +1,19 @@
 /* avx2_search.c - scans of an index: tiles of rows x queries whose sums stay in registers.
  *
  * A dot's sixteen partial sums are two registers, so a tile of 3 rows x 2 queries takes twelve;
- * each half of sixteen columns costs five loads for six fma.  The bytes need no sign moved (see
- * loam_byte_tile): multiply-add pairs, widen, add; 4 rows x 3 queries.
+ * each half of sixteen columns costs five loads for six fma.  In bytes a lane is a row (see
+ * loam_byte_tile): a panel is two registers, a query's four columns are broadcast, and one
+ * widening serves four multiply-adds; 16 rows x 4 queries.
+ *
+ * Scans of one query live from memory.  It is read fastest in one stream: bytes stand that way,
+ * rows of f32 go four at once behind a prefetch in the order of addresses, rows of f16 one after
+ * the other.
  */
 #include "avx2.h"
 
 #if defined(__AVX2__)
 
-enum { AHEAD = 2048 /* bytes of a scan that are asked for in advance */ };
+enum { AHEAD = 1024 /* bytes of a scan that are asked for in advance */ };
 
 /* One step of sixteen columns: the loads are whole, or masked at the end of a row. */
 #define TILE_STEP(R, Q, LOAD)                                                                      \
@@ -64,93 +69,127 @@ static void dot_tile_avx2(const loam_dot_tile *t, float *y, size_t y_stride) {
     }
 }
 
+/* Lanes j + (j+8), j + (j+4), j + (j+2), 0 + 1 of four dots. */
+LOAM_INLINE __m128 sum_trees4(__m256 s[4][2]) {
+#pragma GCC unroll 4
+    for (size_t r = 0; r < 4; r++) s[r][0] = _mm256_add_ps(s[r][0], s[r][1]);
+    const __m256 ab = _mm256_add_ps(_mm256_permute2f128_ps(s[0][0], s[1][0], 0x20),
+                                    _mm256_permute2f128_ps(s[0][0], s[1][0], 0x31));
+    const __m256 cd = _mm256_add_ps(_mm256_permute2f128_ps(s[2][0], s[3][0], 0x20),
+                                    _mm256_permute2f128_ps(s[2][0], s[3][0], 0x31));
+    const __m256 pairs =
+        _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
+    const __m256 t = _mm256_add_ps(pairs, _mm256_movehdup_ps(pairs)); /* a . c . | b . d . */
+    const __m128 ac = _mm256_castps256_ps128(t), bd = _mm256_extractf128_ps(t, 1);
+    return _mm_unpacklo_ps(_mm_shuffle_ps(ac, ac, 0x08), _mm_shuffle_ps(bd, bd, 0x08));
+}
+
+/* Four rows at once, n of them real: the most that a core can convert. */
 static void f16_rows(const uint16_t *rows, size_t n, size_t stride, const float *x, float *y) {
     __m256 s[4][2];
+    const char *next = (const char *)(rows + 4 * stride);
 #pragma GCC unroll 4
     for (size_t r = 0; r < 4; r++) s[r][0] = s[r][1] = _mm256_setzero_ps();
     for (size_t k = 0; k < stride; k += LOAM_LANES) {
         const __m256 x0 = _mm256_loadu_ps(x + k), x1 = _mm256_loadu_ps(x + k + 8);
+        _mm_prefetch(next, _MM_HINT_T0);
+        _mm_prefetch(next + 64, _MM_HINT_T0);
+        next += 128;
 #pragma GCC unroll 4
         for (size_t r = 0; r < 4; r++) {
             const uint16_t *p = rows + (r < n ? r : 0) * stride + k;
             s[r][0] = _mm256_fmadd_ps(_mm256_cvtph_ps(load128(p)), x0, s[r][0]);
             s[r][1] = _mm256_fmadd_ps(_mm256_cvtph_ps(load128(p + 8)), x1, s[r][1]);
-            if (k % 32 == 0) _mm_prefetch((const char *)(p + 8 * stride), _MM_HINT_T0);
         }
     }
-    for (size_t r = 0; r < n; r++) y[r] = sum_tree(s[r][0], s[r][1]);
+    float sums[4];
+    _mm_storeu_ps(sums, sum_trees4(s));
+    memcpy(y, sums, n * sizeof *y);
+}
+
+/* One row after the other: the most that memory can deliver. */
+static void f16_stream(const uint16_t *rows, size_t stride, const float *x, float *y) {
+    __m256 s0 = _mm256_setzero_ps(), s1 = s0;
+    size_t k = 0;
+    for (; k + 2 * LOAM_LANES <= stride; k += 2 * LOAM_LANES) {
+        const uint16_t *p = rows + k;
+        _mm_prefetch((const char *)p + AHEAD, _MM_HINT_T0);
+#pragma GCC unroll 2
+        for (size_t h = 0; h < 32; h += 16) {
+            s0 = _mm256_fmadd_ps(_mm256_cvtph_ps(load128(p + h)), _mm256_loadu_ps(x + k + h), s0);
+            s1 = _mm256_fmadd_ps(_mm256_cvtph_ps(load128(p + h + 8)),
+                                 _mm256_loadu_ps(x + k + h + 8), s1);
+        }
+    }
+    if (k < stride) {
+        s0 = _mm256_fmadd_ps(_mm256_cvtph_ps(load128(rows + k)), _mm256_loadu_ps(x + k), s0);
+        s1 =
+            _mm256_fmadd_ps(_mm256_cvtph_ps(load128(rows + k + 8)), _mm256_loadu_ps(x + k + 8), s1);
+    }
+    *y = sum_tree(s0, s1);
 }
 
 static void dot_rows_f16_avx2(const uint16_t *rows, size_t n, size_t stride, const float *x,
-                              float *y) {
-    for (size_t i = 0; i < n; i += 4)
-        f16_rows(rows + i * stride, n - i < 4 ? n - i : 4, stride, x, y + i);
+                              float *y, int cached) {
+    if (cached)
+        for (size_t i = 0; i < n; i += 4)
+            f16_rows(rows + i * stride, n - i < 4 ? n - i : 4, stride, x, y + i);
+    else
+        for (size_t i = 0; i < n; i++) f16_stream(rows + i * stride, stride, x, y + i);
 }
 
-/* The sum of eight integers in each of four registers. */
-LOAM_INLINE __m128i sums4(__m256i a, __m256i b, __m256i c, __m256i d) {
-    const __m256i s = _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));
-    return _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
-}
-
-/* R rows (1 or 4) x Q queries of the bytes, scored. */
-#define DEFINE_BYTES(R, Q)                                                                          \
-    static void bytes_##R##_##Q(const loam_byte_tile *t, size_t i, size_t j, float *y,              \
-                                size_t y_stride) {                                                  \
-        const uint8_t *rows = t->rows + i * t->stride;                                              \
-        const int8_t *x = t->x + j * t->stride;                                                     \
-        const size_t stride = t->stride;                                                            \
-        const __m256i ones = _mm256_set1_epi16(1);                                                  \
-        __m256i s[Q][4];                                                                            \
-        _Pragma("GCC unroll 4") for (size_t q = 0; q < Q; q++)                                      \
-            _Pragma("GCC unroll 4") for (size_t r = 0; r < 4; r++) s[q][r] =                        \
-                _mm256_setzero_si256();                                                             \
-        for (size_t k = 0; k < stride; k += 64) {                                                   \
-            _Pragma("GCC unroll 4") for (size_t u = 0; u < 2 * R; u += 2) {                         \
-                /* two loads of one cycle must not meet in the same half of a line: R 4 takes the \
-                 * halves of rows (0, 1) (2, 3) crosswise, then the other halves */ \
-                const size_t ra = u % R, rb = R == 1 ? 0 : ra + 1, h = R == 1 ? 0 : u / R * 32;     \
-                const __m256i va = load256(rows + ra * stride + k + h);                             \
-                const __m256i vb = load256(rows + rb * stride + k + 32 - h);                        \
-                if (Q == 1)                                                                         \
-                    _mm_prefetch((const char *)(rows + (u / R ? rb : ra) * stride + k) + AHEAD,     \
-                                 _MM_HINT_T0);                                                      \
-                _Pragma("GCC unroll 4") for (size_t q = 0; q < Q; q++) {                            \
-                    const int8_t *xq = x + q * stride + k;                                          \
-                    const __m256i pa = _mm256_maddubs_epi16(va, load256(xq + h));                   \
-                    s[q][ra] = _mm256_add_epi32(s[q][ra], _mm256_madd_epi16(pa, ones));             \
-                    /* gcc 12 would make all products first and spill them */                       \
-                    __asm__("" : "+x"(s[q][ra]));                                                   \
-                    const __m256i pb = _mm256_maddubs_epi16(vb, load256(xq + 32 - h));              \
-                    s[q][rb] = _mm256_add_epi32(s[q][rb], _mm256_madd_epi16(pb, ones));             \
-                    __asm__("" : "+x"(s[q][rb]));                                                   \
-                }                                                                                   \
-            }                                                                                       \
-        }                                                                                           \
-        /* (masked stores are slow on AMD) */                                                       \
-        const __m128 scales = R == 4 ? _mm_loadu_ps(t->scales + i) : _mm_load_ss(t->scales + i);    \
-        _Pragma("GCC unroll 4") for (size_t q = 0; q < Q; q++) {                                    \
-            const __m128i sums = _mm_sub_epi32(sums4(s[q][0], s[q][1], s[q][2], s[q][3]),           \
-                                               _mm_set1_epi32(t->offsets[j + q]));                  \
-            const __m128 scores = _mm_mul_ps(scales, _mm_cvtepi32_ps(sums));                        \
-            if (R == 4)                                                                             \
-                _mm_storeu_ps(y + (j + q) * y_stride + i, scores);                                  \
-            else                                                                                    \
-                _mm_store_ss(y + (j + q) * y_stride + i, scores);                                   \
-        }                                                                                           \
+/* One panel x Q queries of the bytes, scored; FAR bytes of rows are asked for in advance. */
+#define DEFINE_BYTES(Q, FAR)                                                                       \
+    static void bytes_##Q(const loam_byte_tile *t, size_t i, size_t j, float *y,                   \
+                          size_t y_stride) {                                                       \
+        const uint8_t *rows = t->rows + i * t->cols;                                               \
+        const int8_t *x = t->x + j * t->cols;                                                      \
+        const __m256i ones = _mm256_set1_epi16(1);                                                 \
+        __m256i s[Q][2];                                                                           \
+        _Pragma("GCC unroll 4") for (size_t q = 0; q < Q; q++) s[q][0] = s[q][1] =                 \
+            _mm256_set1_epi32(-t->offsets[j + q]);                                                 \
+        for (size_t k = 0; k < t->cols; k += 16, rows += 16 * LOAM_PANEL) {                        \
+            __m256i h[Q][2];                                                                       \
+            _Pragma("GCC unroll 4") for (size_t u = 0; u < 4; u++) {                               \
+                const __m256i v0 = load256(rows + 64 * u), v1 = load256(rows + 64 * u + 32);       \
+                if (FAR) _mm_prefetch((const char *)rows + 64 * u + FAR, _MM_HINT_T0);             \
+                _Pragma("GCC unroll 4") for (size_t q = 0; q < Q; q++) {                           \
+                    int32_t four;                                                                  \
+                    memcpy(&four, x + q * t->cols + k + 4 * u, 4);                                 \
+                    const __m256i xv = _mm256_set1_epi32(four);                                    \
+                    const __m256i p0 = _mm256_maddubs_epi16(v0, xv),                               \
+                                  p1 = _mm256_maddubs_epi16(v1, xv);                               \
+                    h[q][0] = u ? _mm256_add_epi16(h[q][0], p0) : p0;                              \
+                    h[q][1] = u ? _mm256_add_epi16(h[q][1], p1) : p1;                              \
+                    /* gcc 12 would make all products first and spill them */                      \
+                    __asm__("" : "+x"(h[q][0]), "+x"(h[q][1]));                                    \
+                }                                                                                  \
+            }                                                                                      \
+            _Pragma("GCC unroll 4") for (size_t q = 0; q < Q; q++) {                               \
+                s[q][0] = _mm256_add_epi32(s[q][0], _mm256_madd_epi16(h[q][0], ones));             \
+                s[q][1] = _mm256_add_epi32(s[q][1], _mm256_madd_epi16(h[q][1], ones));             \
+            }                                                                                      \
+        }                                                                                          \
+        _Pragma("GCC unroll 4") for (size_t q = 0; q < Q; q++)                                     \
+            _Pragma("GCC unroll 2") for (size_t b = 0; b < 2; b++)                                 \
+                _mm256_storeu_ps(y + (j + q) * y_stride + i + 8 * b,                               \
+                                 _mm256_mul_ps(_mm256_loadu_ps(t->scales + i + 8 * b),             \
+                                               _mm256_cvtepi32_ps(s[q][b])));                      \
     }
 
-DEFINE_BYTES(4, 3)
-DEFINE_BYTES(1, 3)
-DEFINE_BYTES(4, 1)
-DEFINE_BYTES(1, 1)
+DEFINE_BYTES(1, AHEAD)
+DEFINE_BYTES(2, AHEAD)
+DEFINE_BYTES(3, 0)
+DEFINE_BYTES(4, 0)
 
 static void byte_tile_avx2(const loam_byte_tile *t, float *y, size_t y_stride) {
-    for (size_t j = 0, m; j < t->m; j += m) {
-        size_t i = 0;
-        m = t->m - j >= 3 ? 3 : 1;
-        for (; i + 4 <= t->n; i += 4) (m == 3 ? bytes_4_3 : bytes_4_1)(t, i, j, y, y_stride);
-        for (; i < t->n; i++) (m == 3 ? bytes_1_3 : bytes_1_1)(t, i, j, y, y_stride);
+    for (size_t j = 0; j < t->m; j += 4) {
+        const size_t q = t->m - j;
+        for (size_t i = 0; i < t->n; i += LOAM_PANEL)
+            (q == 1   ? bytes_1
+             : q == 2 ? bytes_2
+             : q == 3 ? bytes_3
+                      : bytes_4)(t, i, j, y, y_stride);
     }
 }
 

@@ -48,7 +48,10 @@ enum {
     LOAM_HEAD_DIM_MAX = 512,  /* of attention */
     LOAM_ATTENTION_ROWS = 32, /* query rows of one attention call */
     LOAM_ACTS_ALIGN = 64,     /* of quantised activations and of scratch */
-    LOAM_BYTE_QUERY_MAX = 63, /* see loam_byte_tile */
+    LOAM_PANEL = 16,          /* rows of an index that stand together, see loam_byte_tile */
+    LOAM_BYTE_ROW_MAX = 63,
+    LOAM_BYTE_ROW_ZERO = 64,
+    LOAM_BYTE_QUERY_MAX = 31,
     LOAM_DOT_TILE = 4608      /* see dot_tile: 18 KB */
 };
 
@@ -131,16 +134,19 @@ typedef struct loam_dot_tile {
 
 /* Rows of a search index in bytes against queries, for a first choice among the rows:
  *     y = scale_i * (float)(I - offset_j),  I the exact sum of row_i[k] * x_j[k]
- * A row holds q + 128 for q in -127 .. 127, a query -63 .. 63: two products fit 16 bits
- * (255 * 63 * 2 = 32130), so no sign has to move and every set gives the same integers.
- * offset_j = 128 * sum of x_j.  stride <= 65536 is a multiple of 64; the end of a row is
- * 128, of a query 0; both start at multiples of 64. */
+ * A row holds q + 64 for q in -63 .. 63, a query -31 .. 31: eight products fit 16 bits
+ * (127 * 31 * 8 = 31496), so no sign has to move, four sums of pairs are added before they are
+ * widened, and every set gives the same integers.  offset_j = 64 * sum of x_j.  Sixteen rows are
+ * a panel; its columns stand in groups of four, so that a lane is a row and no sum crosses lanes:
+ *     | row 0: k .. k + 3 | row 1: k .. k + 3 | ... | row 15 | row 0: k + 4 .. k + 7 | ...
+ * cols <= 65536 is a multiple of 16, n of LOAM_PANEL; what is added to reach them is 64 in a row
+ * and 0 in a query.  Rows start at a multiple of 64. */
 typedef struct loam_byte_tile {
-    const uint8_t *rows;    /* [n, stride] */
+    const uint8_t *rows;    /* [n / 16, cols / 4, 16, 4] */
     const float *scales;    /* [n] */
-    const int8_t *x;        /* [m, stride] */
+    const int8_t *x;        /* [m, cols] */
     const int32_t *offsets; /* [m] */
-    size_t n, m, stride;
+    size_t n, m, cols;
 } loam_byte_tile;
 
 typedef enum loam_act {
@@ -181,8 +187,10 @@ typedef struct loam_kernels {
     void (*dot_tile)(const loam_dot_tile *t, float *y, size_t y_stride);
 
     /* y[i] = rows[i] . x, the dot above with rows of f16, stride apart: a multiple of 16, rows
-     * and x padded with zeros. */
-    void (*dot_rows_f16)(const uint16_t *rows, size_t n, size_t stride, const float *x, float *y);
+     * and x padded with zeros.  cached: the rows are likely in a cache, so arithmetic is the limit
+     * and not the order in which memory is read; the result is the same. */
+    void (*dot_rows_f16)(const uint16_t *rows, size_t n, size_t stride, const float *x, float *y,
+                         int cached);
 
     /* See loam_byte_tile: y[j * y_stride + i] of all its rows and queries. */
     void (*byte_tile)(const loam_byte_tile *t, float *y, size_t y_stride);

@@ -15,7 +15,8 @@ static void dot_tile_ref(const loam_dot_tile *t, float *y, size_t y_stride) {
 }
 
 static void dot_rows_f16_ref(const uint16_t *rows, size_t n, size_t stride, const float *x,
-                             float *y) {
+                             float *y, int cached) {
+    (void)cached;
     for (size_t i = 0; i < n; i++) {
         float lanes[LOAM_LANES] = {0};
         for (size_t k = 0; k < stride; k++)
@@ -28,9 +29,11 @@ static void dot_rows_f16_ref(const uint16_t *rows, size_t n, size_t stride, cons
 static void byte_tile_ref(const loam_byte_tile *t, float *y, size_t y_stride) {
     for (size_t j = 0; j < t->m; j++)
         for (size_t i = 0; i < t->n; i++) {
-            int32_t sum = 0; /* 65536 * 255 * 63 < 2^30 */
-            for (size_t k = 0; k < t->stride; k++)
-                sum += t->rows[i * t->stride + k] * t->x[j * t->stride + k];
+            const uint8_t *row = t->rows + i / LOAM_PANEL * LOAM_PANEL * t->cols;
+            int32_t sum = 0; /* 65536 * 127 * 31 < 2^28 */
+            for (size_t k = 0; k < t->cols; k++)
+                sum +=
+                    row[(k / 4 * LOAM_PANEL + i % LOAM_PANEL) * 4 + k % 4] * t->x[j * t->cols + k];
             y[j * y_stride + i] = t->scales[i] * (float)(sum - t->offsets[j]);
         }
 }

@@ -6,8 +6,9 @@
 #include "rag/flat.h"
 #include "kernels/kernels.h"
 #include <math.h>
+#include <sys/mman.h>
 
-enum { MAX_DIM = 65536, ROW_ALIGN = 64 };
+enum { MAX_DIM = 65536, ROW_ALIGN = 64, HUGE_PAGE = 2 << 20 };
 
 static size_t round_up(size_t n, size_t unit) {
     return (n + unit - 1) / unit * unit;
@@ -25,7 +26,7 @@ loam_status loam_flat_new(loam_flat **out, const float *vectors, size_t count, s
     f->count = count;
     f->dim = dim;
     f->half_stride = round_up(dim, LOAM_LANES);
-    f->byte_stride = round_up(dim, ROW_ALIGN);
+    f->byte_cols = round_up(dim, 16);
     pthread_mutex_init(&f->lock, NULL);
     *out = f;
     return LOAM_OK;
@@ -40,7 +41,7 @@ void loam_flat_free(loam_flat *f) {
     free(f);
 }
 
-float loam_flat_quantize(const float *x, size_t n, int most, int zero, uint8_t *q) {
+float loam_flat_scale(const float *x, size_t n, int most, float *by) {
     float a = 0;
     int finite = 1;
     for (size_t k = 0; k < n; k++) {
@@ -48,12 +49,9 @@ float loam_flat_quantize(const float *x, size_t n, int most, int zero, uint8_t *
         a = v > a ? v : a;
         finite &= v <= 3.402823466e38f;
     }
-    if (!finite || a < 0x1p-100f) {
-        memset(q, zero, n);
-        return 0;
-    }
-    const float by = (float)most / a;
-    for (size_t k = 0; k < n; k++) q[k] = (uint8_t)(zero + (int)lrintf(x[k] * by));
+    *by = 0;
+    if (!finite || a < 0x1p-100f) return 0;
+    *by = (float)most / a;
     return a / (float)most;
 }
 
@@ -67,21 +65,34 @@ static void halve_rows(void *ctx, size_t begin, size_t end, unsigned worker) {
     }
 }
 
-static void quantize_rows(void *ctx, size_t begin, size_t end, unsigned worker) {
+/* Panels begin .. end.  Rows beyond the last have scale 0. */
+static void quantize_panels(void *ctx, size_t begin, size_t end, unsigned worker) {
     const loam_flat *f = ctx;
     (void)worker;
-    for (size_t i = begin; i < end; i++) {
-        uint8_t *row = f->bytes + i * f->byte_stride;
-        f->scales[i] = loam_flat_quantize(f->vectors + i * f->dim, f->dim, 127, 128, row);
-        memset(row + f->dim, 128, f->byte_stride - f->dim);
+    for (size_t i = begin * LOAM_PANEL; i < end * LOAM_PANEL; i++) {
+        uint8_t *panel = f->bytes + i / LOAM_PANEL * LOAM_PANEL * f->byte_cols;
+        uint8_t *to = panel + i % LOAM_PANEL * 4;
+        const float *row = f->vectors + i * f->dim;
+        float scale = 0, by = 0;
+        if (i < f->count) scale = loam_flat_scale(row, f->dim, LOAM_BYTE_ROW_MAX, &by);
+        f->scales[i] = scale;
+        for (size_t k = 0; k < f->byte_cols; k += 4, to += 4 * LOAM_PANEL)
+            for (size_t u = 0; u < 4; u++) {
+                const float v = by > 0 && k + u < f->dim ? row[k + u] * by : 0;
+                to[u] = (uint8_t)(LOAM_BYTE_ROW_ZERO + (int)lrintf(v));
+            }
     }
 }
 
-/* count * stride elements of `size` bytes at the start of a cache line; free() releases them. */
+/* count * stride elements of `size` bytes at the start of a cache line, in large pages where the
+ * system has them; free() releases them. */
 static void *alloc_rows(size_t count, size_t stride, size_t size) {
     void *p = NULL;
     if (count > SIZE_MAX / 2 / stride / size) return NULL;
-    return posix_memalign(&p, ROW_ALIGN, count * stride * size) ? NULL : p;
+    const size_t bytes = count * stride * size;
+    if (posix_memalign(&p, bytes < 2 * HUGE_PAGE ? ROW_ALIGN : HUGE_PAGE, bytes)) return NULL;
+    if (bytes >= 2 * HUGE_PAGE) madvise(p, bytes, MADV_HUGEPAGE);
+    return p;
 }
 
 static int make_half(loam_flat *f, loam_pool *pool) {
@@ -94,8 +105,9 @@ static int make_half(loam_flat *f, loam_pool *pool) {
 
 static int make_bytes(loam_flat *f, loam_pool *pool) {
     if (f->bytes) return 1;
-    uint8_t *bytes = alloc_rows(f->count, f->byte_stride, sizeof *bytes);
-    float *scales = alloc_rows(f->count, 1, sizeof *scales);
+    const size_t n_panels = f->count / LOAM_PANEL + (f->count % LOAM_PANEL != 0);
+    uint8_t *bytes = alloc_rows(n_panels, LOAM_PANEL * f->byte_cols, sizeof *bytes);
+    float *scales = alloc_rows(n_panels, LOAM_PANEL, sizeof *scales);
     if (!bytes || !scales) {
         free(bytes);
         free(scales);
@@ -103,7 +115,7 @@ static int make_bytes(loam_flat *f, loam_pool *pool) {
     }
     f->bytes = bytes;
     f->scales = scales;
-    loam_flat_for(pool, f->count, 64, quantize_rows, f);
+    loam_flat_for(pool, n_panels, 4, quantize_panels, f);
     return 1;
 }
 

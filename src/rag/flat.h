@@ -13,14 +13,14 @@ struct loam_flat {
     pthread_mutex_t lock; /* of the making of the copies; they do not change afterwards */
     uint16_t *half;       /* [count, half_stride], zeros at the end of a row */
     size_t half_stride;
-    uint8_t *bytes; /* [count, byte_stride], see loam_byte_tile */
-    float *scales;  /* [count] */
-    size_t byte_stride;
+    uint8_t *bytes; /* [count in whole panels, byte_cols], see loam_byte_tile */
+    float *scales;  /* [count in whole panels] */
+    size_t byte_cols;
 };
 
-/* x ~ scale * q with q in -most .. most, kept as (byte)(zero + q); returns the scale, 0 (and
- * q = 0) when x is all but zero or not finite.  q [n]. */
-float loam_flat_quantize(const float *x, size_t n, int most, int zero, uint8_t *q);
+/* x ~ scale * q with q = rint(x * by) in -most .. most; returns the scale.  Both are 0 when x is
+ * all but zero or not finite: then q must be 0. */
+float loam_flat_scale(const float *x, size_t n, int most, float *by);
 
 /* loam_pool_for, or one call when there is no pool. */
 static inline void loam_flat_for(loam_pool *pool, size_t n, size_t grain,

@@ -11,11 +11,13 @@
 #include "kernels/kernels.h"
 #include "rag/flat.h"
 #include "rag/hits.h"
+#include <math.h>
 
 enum {
     PASS = 64,            /* queries that share a pass */
     MAX_BLOCK = 4096,     /* rows between two looks at the heaps */
     BLOCK_SCORES = 16384, /* rows x queries of a block: 64 KB */
+    CACHED = 4 << 20,     /* f16 numbers that a large cache may hold */
     LEAST_KEPT = 64,      /* candidates of a coarse scan; 4 k when that is more */
     HEAP_BYTES = 64 << 20 /* of all heaps of a pass: with a large k fewer queries share one */
 };
@@ -34,7 +36,7 @@ typedef struct pass {
     const float *queries; /* [m, dim] */
     size_t stride;        /* of rows and queries of a tile, in floats */
     float *x;             /* [m, stride], zeros at the end */
-    uint8_t *bytes;       /* int8: [m, byte_stride] */
+    int8_t *bytes;        /* int8: [m, byte_cols] */
     int32_t *offsets;     /* [m] */
     scanner *scanners;
     size_t n_scanners;
@@ -64,7 +66,7 @@ static void score_floats(const pass *p, const scanner *s, size_t first, size_t n
     if (p->m == 1) {
         if (p->scan == LOAM_SCAN_F16)
             loam_k.dot_rows_f16(f->half + first * f->half_stride, n, f->half_stride, p->x,
-                                s->scores);
+                                s->scores, f->count * f->half_stride < CACHED);
         else
             loam_k.dot_rows(f->vectors + first * f->dim, n, f->dim, p->queries, s->scores);
         return;
@@ -83,17 +85,19 @@ static void score_floats(const pass *p, const scanner *s, size_t first, size_t n
     }
 }
 
+/* `first` starts a panel; scores are written up to the end of the last one. */
 static void score_bytes(const pass *p, const scanner *s, size_t first, size_t n) {
     const loam_flat *f = p->f;
+    n = (n + LOAM_PANEL - 1) / LOAM_PANEL * LOAM_PANEL;
     for (size_t i = 0; i < n; i += p->tile_rows) {
         const size_t some = n - i < p->tile_rows ? n - i : p->tile_rows;
-        const loam_byte_tile t = {.rows = f->bytes + (first + i) * f->byte_stride,
+        const loam_byte_tile t = {.rows = f->bytes + (first + i) * f->byte_cols,
                                   .scales = f->scales + first + i,
-                                  .x = (const int8_t *)p->bytes,
+                                  .x = p->bytes,
                                   .offsets = p->offsets,
                                   .n = some,
                                   .m = p->m,
-                                  .stride = f->byte_stride};
+                                  .cols = f->byte_cols};
         loam_k.byte_tile(&t, s->scores + i, p->block);
     }
 }
@@ -148,12 +152,16 @@ static void convert_queries(pass *p) {
         if (p->scan != LOAM_SCAN_INT8) {
             memcpy(p->x + j * p->stride, query, f->dim * sizeof *query);
         } else {
-            uint8_t *x = p->bytes + j * f->byte_stride;
+            int8_t *x = p->bytes + j * f->byte_cols;
             int32_t sum = 0;
-            loam_flat_quantize(query, f->dim, LOAM_BYTE_QUERY_MAX, 0, x);
-            memset(x + f->dim, 0, f->byte_stride - f->dim);
-            for (size_t k = 0; k < f->dim; k++) sum += (int8_t)x[k];
-            p->offsets[j] = 128 * sum;
+            float by = 0;
+            loam_flat_scale(query, f->dim, LOAM_BYTE_QUERY_MAX, &by);
+            memset(x, 0, f->byte_cols);
+            for (size_t k = 0; k < f->dim && by > 0; k++) {
+                x[k] = (int8_t)lrintf(query[k] * by);
+                sum += x[k];
+            }
+            p->offsets[j] = LOAM_BYTE_ROW_ZERO * sum;
         }
     }
 }
@@ -191,10 +199,13 @@ static int make_pass(pass *p, size_t m) {
     const loam_flat *f = p->f;
     int made = 1;
     p->block = BLOCK_SCORES / m < MAX_BLOCK ? BLOCK_SCORES / m : MAX_BLOCK;
+    p->block = p->block / LOAM_PANEL * LOAM_PANEL;
     p->stride = f->half_stride;
-    const size_t width = p->scan == LOAM_SCAN_INT8 ? f->byte_stride / sizeof(float) : f->dim;
-    p->tile_rows = LOAM_DOT_TILE / width / 12 * 12; /* whole tiles of every instruction set */
-    if (p->tile_rows < 12) p->tile_rows = 12;
+    const int coarse = p->scan == LOAM_SCAN_INT8;
+    const size_t unit = coarse ? LOAM_PANEL : 12; /* whole tiles of every instruction set */
+    const size_t width = coarse ? (f->byte_cols + 3) / 4 : f->dim; /* a row in floats */
+    p->tile_rows = LOAM_DOT_TILE / width / unit * unit;
+    if (p->tile_rows < unit) p->tile_rows = unit;
     p->items = loam_alloc(p->n_scanners * m * p->kept, sizeof *p->items);
     p->scanners = loam_alloc(p->n_scanners, sizeof *p->scanners);
     for (size_t w = 0; p->scanners && w < p->n_scanners; w++)
@@ -203,7 +214,7 @@ static int make_pass(pass *p, size_t m) {
         p->x = alloc_floats(m, p->stride);
         made = made && p->x;
     } else {
-        p->bytes = loam_alloc(m, f->byte_stride);
+        p->bytes = loam_alloc(m, f->byte_cols);
         p->offsets = loam_alloc(m, sizeof *p->offsets);
         made = made && p->bytes && p->offsets;
     }
