@@ -25,8 +25,9 @@ def missing(peer, why):
 
 
 def seconds(run, budget=1.0, least=3):
-    """Median time of a call, after one that is not counted."""
-    run()
+    """Median time of a call, after one that is not counted (a single call is)."""
+    if least > 1:
+        run()
     times, end = [], time.perf_counter() + budget
     while len(times) < least or time.perf_counter() < end:
         start = time.perf_counter()
@@ -139,35 +140,65 @@ def sentence(index, n):
     return " ".join(out) + "."
 
 
+def encoder_files(folder, work):
+    """The model as ONNX: (fused, plain, fused in int8, plain in int8), made once."""
+    import onnx_bert
+    paths = [os.path.join(work, f"encoder-{n}.onnx") for n in ("fused", "plain", "fused-int8", "plain-int8")]
+    for i, path in enumerate(paths):
+        if os.path.exists(path):
+            continue
+        if i < 2:
+            onnx_bert.write(folder, path, fused=i == 0)
+        else:
+            from onnxruntime.quantization import QuantType, quantize_dynamic
+            quantize_dynamic(paths[i - 2], path, weight_type=QuantType.QInt8, extra_options={"DefaultTensorType": 1})
+    return paths
+
+
+def with_onnxruntime(path):
+    import onnxruntime as ort
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = THREADS, 1, 4
+    session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return lambda ids, mask: session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
+
+
+def with_openvino(path, precision):
+    import openvino
+    core = openvino.Core()
+    if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise ValueError("this CPU has no bf16 arithmetic, OpenVINO would compute in f32")
+    model = core.compile_model(path, "CPU", {"INFERENCE_NUM_THREADS": THREADS, "PERFORMANCE_HINT": "LATENCY",
+                                             "INFERENCE_PRECISION_HINT": precision})
+    request = model.create_infer_request()
+    return lambda ids, mask: request.infer({"input_ids": ids, "attention_mask": mask})[model.output(0)].copy()
+
+
 def embed():
     import numpy as np
-    import onnxruntime as ort
     from tokenizers import Tokenizer
     folder, work = arguments[:2]
-    exact = os.path.join(work, "encoder.onnx")
-    coarse = os.path.join(work, "encoder-int8.onnx")
-    if not os.path.exists(exact):
-        import onnx_bert
-        onnx_bert.write(folder, exact)
     tokenizer = Tokenizer.from_file(os.path.join(folder, "tokenizer.json"))
     tokenizer.enable_truncation(256)
     tokenizer.enable_padding()
-    options = ort.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = THREADS, 1, 4
-    for name, path in (("onnxruntime f32", exact), ("onnxruntime int8", coarse)):
+    fused, plain, fused_int8, plain_int8 = encoder_files(folder, work)
+    exact = None
+    for name, make in {"onnxruntime f32": lambda: with_onnxruntime(fused), "onnxruntime int8": lambda: with_onnxruntime(fused_int8),
+                       "OpenVINO f32": lambda: with_openvino(plain, "f32"), "OpenVINO bf16": lambda: with_openvino(plain, "bf16"),
+                       "OpenVINO int8": lambda: with_openvino(plain_int8, "f32")}.items():
         try:
-            if path == coarse and not os.path.exists(coarse):
-                from onnxruntime.quantization import QuantType, quantize_dynamic
-                quantize_dynamic(exact, coarse, weight_type=QuantType.QInt8, extra_options={"DefaultTensorType": 1})
-            session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            forward = make()
 
-            def run(texts):
+            def run(texts, forward=forward):
                 e = tokenizer.encode_batch(texts)
-                return session.run(None, {"input_ids": np.array([t.ids for t in e], np.int64),
-                                          "attention_mask": np.array([t.attention_mask for t in e], np.int64)})[0]
+                return forward(np.array([t.ids for t in e], np.int64), np.array([t.attention_mask for t in e], np.int64))
 
             for words in (20, 200):
                 texts = [sentence(i, words) for i in range(32)]
+                if words == 20:
+                    vectors = np.asarray(run(texts))
+                    exact = vectors if exact is None else exact
+                    say("cosine to f32, least of 32", name, float((vectors * exact).sum(1).min()), "")
                 say(f"batch 32, {words} words", name, 32 / seconds(lambda: run(texts)), "sentences/s")
             query = [sentence(7, 8)]
             say("one query, 8 words", name, 1e3 * seconds(lambda: run(query), 0.5, 50), "ms")
@@ -192,13 +223,15 @@ def tiktoken_of(model, pre_tokenizer):
 def tokenize():
     text = open(arguments[1], encoding="utf-8").read()
     megabytes = len(text.encode()) / 1e6
+    metric = f"encode {megabytes:.0f} MB"
+    least = 1 if megabytes > 5 else 3
     path = os.path.join(arguments[0], "tokenizer.json")
     want = None
     try:
         from tokenizers import Tokenizer
         tokenizer = Tokenizer.from_file(path)
         want = tokenizer.encode(text[:100000], add_special_tokens=False).ids
-        say("encode", "tokenizers", megabytes / seconds(lambda: tokenizer.encode(text), 0.5, 2), "MB/s")
+        say(metric, "tokenizers", megabytes / seconds(lambda: tokenizer.encode(text), 0.5, least), "MB/s")
     except Exception as e:
         missing("tokenizers", e)
     try:
@@ -206,7 +239,7 @@ def tokenize():
         encoding = tiktoken_of(data["model"], data["pre_tokenizer"])
         if want is not None and encoding.encode_ordinary(text[:100000]) != want:
             raise ValueError("gives other ids than tokenizers")
-        say("encode", "tiktoken", megabytes / seconds(lambda: encoding.encode_ordinary(text), 0.5, 3), "MB/s")
+        say(metric, "tiktoken", megabytes / seconds(lambda: encoding.encode_ordinary(text), 0.5, least), "MB/s")
     except Exception as e:
         missing("tiktoken", e)
 
