@@ -53,10 +53,11 @@ typedef struct fetch {
     const unsigned char *next;
     size_t row_bytes, n_rows, n_lines; /* a row's part */
     size_t row, line;
+    size_t n_block; /* lines with each block */
 } fetch;
 
-static void fetch_lines(fetch *f, size_t n) {
-    for (; n > 0 && f->row < f->n_rows; n--) {
+static void fetch_lines(fetch *f) {
+    for (size_t n = f->n_block; n > 0 && f->row < f->n_rows; n--) {
         _mm_prefetch((const char *)(f->next + f->row * f->row_bytes + 64 * f->line), _MM_HINT_T1);
         if (++f->line < f->n_lines) continue;
         f->line = 0;
@@ -184,7 +185,13 @@ typedef struct block {
 /* sums of a step: [2 tiles][12 positions][16 rows] */
 enum { STEP_SUMS = 2 * TILE_POSITIONS * TILE_ROWS };
 
-#define FOR_POSITIONS(rows) _Pragma("GCC unroll 24") for (int c = 0; c < (rows); c++)
+/* clang takes a count above the loop's own for none at all */
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 24")
+#endif
+#define FOR_POSITIONS(rows) UNROLL for (int c = 0; c < (rows); c++)
 
 /* Twelve rows of floats in five registers: x86 adds 0, 1, 2 strides to a base. */
 typedef struct float_rows {
@@ -202,7 +209,7 @@ LOAM_INLINE __m512 broadcast_row(const float_rows *p, int row) {
     return _mm512_set1_ps(*(const float *)(const void *)(p->base[row / 4] + off));
 }
 LOAM_INLINE void next_group(float_rows *p) {
-    for (int i = 0; i < 3; i++) p->base[i] += sizeof(float);
+    UNROLL for (int i = 0; i < 3; i++) p->base[i] += sizeof(float);
 }
 
 LOAM_INLINE void take_sums(const int32_t *sums, const float *scales, const float_rows *d, int rows,
@@ -394,7 +401,7 @@ static void multiply_pair(const product *p, size_t row, size_t n_rows, size_t i0
             .acc = acc + i * PAIR_ROWS,
             .begin = k0 == 0,
         };
-        fetch_lines(f, 8);
+        fetch_lines(f);
         multiply_of[p->group / 64][kind](&b, sums);
         if (!is_last) continue;
         const block e = {
@@ -433,6 +440,9 @@ static void multiply_rows(const product *p, size_t row0, size_t n_rows, size_t n
                        .row_bytes = row_bytes,
                        .n_rows = is_end ? n_next : n_rows,
                        .n_lines = (more / 8 * (size_t)w->bits + 63) / 64};
+            const size_t n_blocks =
+                (n_rows + PAIR_ROWS - 1) / PAIR_ROWS * ((n + TILE_POSITIONS - 1) / TILE_POSITIONS);
+            f.n_block = (f.n_rows * f.n_lines + n_blocks - 1) / n_blocks;
             for (size_t r = 0; r < n_rows; r += TILE_ROWS)
                 unpack_tile(w, row0 + r, last, k0, cols, p->at.panel + r / TILE_ROWS * TILE_PANEL);
             if (n_rows % PAIR_ROWS >= 1 && n_rows % PAIR_ROWS <= TILE_ROWS) /* a half of a pair */

@@ -88,11 +88,10 @@ typedef struct loam_acts {
     size_t q_stride, g_stride;
 } loam_acts;
 
-/* The row stride for `cols` activations: a multiple of 64 that is no multiple of 4096, so
- * that several rows do not fall into one set of the cache. */
+/* The row stride for `cols` activations: an odd number of 64 bytes, so that the rows of a tile
+ * do not share sets of the cache. */
 static inline size_t loam_acts_stride(size_t cols) {
-    const size_t n = (cols + 63) / 64 * 64;
-    return n % 4096 == 0 ? n + 64 : n;
+    return ((cols + 63) / 64 | 1) * 64;
 }
 
 /* Scratch that every product of `cols` inputs may use, per worker. */
