@@ -15,6 +15,21 @@
 
 enum { AHEAD = 1024 /* bytes of a scan that are asked for in advance */ };
 
+/* Lanes j + (j+8), j + (j+4), j + (j+2), 0 + 1 of four dots. */
+LOAM_INLINE __m128 sum_trees4(__m256 s[4][2]) {
+#pragma GCC unroll 4
+    for (size_t r = 0; r < 4; r++) s[r][0] = _mm256_add_ps(s[r][0], s[r][1]);
+    const __m256 ab = _mm256_add_ps(_mm256_permute2f128_ps(s[0][0], s[1][0], 0x20),
+                                    _mm256_permute2f128_ps(s[0][0], s[1][0], 0x31));
+    const __m256 cd = _mm256_add_ps(_mm256_permute2f128_ps(s[2][0], s[3][0], 0x20),
+                                    _mm256_permute2f128_ps(s[2][0], s[3][0], 0x31));
+    const __m256 pairs =
+        _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
+    const __m256 t = _mm256_add_ps(pairs, _mm256_movehdup_ps(pairs)); /* a . c . | b . d . */
+    const __m128 ac = _mm256_castps256_ps128(t), bd = _mm256_extractf128_ps(t, 1);
+    return _mm_unpacklo_ps(_mm_shuffle_ps(ac, ac, 0x08), _mm_shuffle_ps(bd, bd, 0x08));
+}
+
 /* One step of sixteen columns: the loads are whole, or masked at the end of a row. */
 #define TILE_STEP(R, Q, LOAD)                                                                      \
     _Pragma("GCC unroll 2") for (size_t h = 0; h < 2; h++) {                                       \
@@ -67,21 +82,6 @@ static void dot_tile_avx2(const loam_dot_tile *t, float *y, size_t y_stride) {
         for (; i + 3 <= t->n; i += 3) (q == 2 ? dots_3_2 : dots_3_1)(t, i, j, y + i, y_stride);
         for (; i < t->n; i++) (q == 2 ? dots_1_2 : dots_1_1)(t, i, j, y + i, y_stride);
     }
-}
-
-/* Lanes j + (j+8), j + (j+4), j + (j+2), 0 + 1 of four dots. */
-LOAM_INLINE __m128 sum_trees4(__m256 s[4][2]) {
-#pragma GCC unroll 4
-    for (size_t r = 0; r < 4; r++) s[r][0] = _mm256_add_ps(s[r][0], s[r][1]);
-    const __m256 ab = _mm256_add_ps(_mm256_permute2f128_ps(s[0][0], s[1][0], 0x20),
-                                    _mm256_permute2f128_ps(s[0][0], s[1][0], 0x31));
-    const __m256 cd = _mm256_add_ps(_mm256_permute2f128_ps(s[2][0], s[3][0], 0x20),
-                                    _mm256_permute2f128_ps(s[2][0], s[3][0], 0x31));
-    const __m256 pairs =
-        _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
-    const __m256 t = _mm256_add_ps(pairs, _mm256_movehdup_ps(pairs)); /* a . c . | b . d . */
-    const __m128 ac = _mm256_castps256_ps128(t), bd = _mm256_extractf128_ps(t, 1);
-    return _mm_unpacklo_ps(_mm_shuffle_ps(ac, ac, 0x08), _mm_shuffle_ps(bd, bd, 0x08));
 }
 
 /* Four rows at once, n of them real: the most that a core can convert. */
@@ -193,16 +193,23 @@ static void byte_tile_avx2(const loam_byte_tile *t, float *y, size_t y_stride) {
     }
 }
 
+/* One bit for each of 32 numbers. */
+LOAM_INLINE uint32_t not_below32(const float *y, __m256 bound) {
+    uint32_t bits = 0;
+#pragma GCC unroll 4
+    for (unsigned u = 0; u < 4; u++) {
+        const __m256 v = _mm256_cmp_ps(_mm256_loadu_ps(y + 8 * u), bound, _CMP_NLT_UQ);
+        bits |= (uint32_t)_mm256_movemask_ps(v) << 8 * u;
+    }
+    return bits;
+}
+
 static size_t find_not_below_avx2(const float *y, size_t n, float bound) {
     const __m256 b = _mm256_set1_ps(bound);
     size_t i = 0;
     for (; i + 32 <= n; i += 32) {
-        int any = 0;
-        for (size_t u = 0; u < 4; u++) {
-            const __m256 v = _mm256_loadu_ps(y + i + 8 * u);
-            any |= _mm256_movemask_ps(_mm256_cmp_ps(v, b, _CMP_NLT_UQ));
-        }
-        if (any) break;
+        const uint32_t bits = not_below32(y + i, b);
+        if (bits) return i + (size_t)__builtin_ctz(bits);
     }
     while (i < n && y[i] < bound) i++;
     return i;
@@ -218,6 +225,7 @@ static void f16_to_f32_avx2(const uint16_t *x, size_t n, float *y) {
 
 void loam_avx2_use_search(loam_kernels *k) {
     k->dot_tile = dot_tile_avx2;
+    k->dot_tile_rows = 3;
     k->dot_rows_f16 = dot_rows_f16_avx2;
     k->byte_tile = byte_tile_avx2;
     k->find_not_below = find_not_below_avx2;

@@ -102,6 +102,7 @@ static void byte_tile_avx512vnni(const loam_byte_tile *t, float *y, size_t y_str
 
 void loam_avx512vnni_use_search(loam_kernels *k) {
     k->dot_tile = dot_tile_avx512vnni;
+    k->dot_tile_rows = 4;
     k->byte_tile = byte_tile_avx512vnni;
 }
 

@@ -182,8 +182,10 @@ typedef struct loam_kernels {
     void (*dot_rows)(const float *rows, size_t n, size_t dim, const float *x, float *y);
 
     /* y[j * y_stride + i] = rows[i] . x[j], the dot above, for all rows and queries of the tile.
-     * Rows stay in the first-level cache when n * dim is at most LOAM_DOT_TILE. */
+     * Rows stay in the first-level cache when n * dim is at most LOAM_DOT_TILE.  Best is an n that
+     * dot_tile_rows divides. */
     void (*dot_tile)(const loam_dot_tile *t, float *y, size_t y_stride);
+    size_t dot_tile_rows;
 
     /* y[i] = rows[i] . x, the dot above with rows of f16, stride apart: a multiple of 16, rows
      * and x padded with zeros.  cached: the rows are likely in a cache, so arithmetic is the limit

@@ -50,6 +50,7 @@ static void f16_to_f32_ref(const uint16_t *x, size_t n, float *y) {
 
 void loam_kernels_use_ref_search(loam_kernels *k) {
     k->dot_tile = dot_tile_ref;
+    k->dot_tile_rows = 1;
     k->dot_rows_f16 = dot_rows_f16_ref;
     k->byte_tile = byte_tile_ref;
     k->find_not_below = find_not_below_ref;

@@ -18,7 +18,10 @@ enum {
     MAX_BLOCK = 4096,     /* rows between two looks at the heaps */
     BLOCK_SCORES = 16384, /* rows x queries of a block: 64 KB */
     CACHED = 4 << 20,     /* f16 numbers that a large cache may hold */
-    LEAST_KEPT = 64,      /* candidates of a coarse scan; 4 k when that is more */
+    KEPT_F16 = 16,        /* candidates of a scan in f16: k and so many, 2 k when that is more */
+    KEPT_INT8 = 64,       /* in int8: so many, 4 k when that is more */
+    AHEAD = 4,            /* candidates whose vectors are asked for in advance */
+    ASKED = 4096,         /* bytes of each */
     HEAP_BYTES = 64 << 20 /* of all heaps of a pass: with a large k fewer queries share one */
 };
 
@@ -119,10 +122,25 @@ static void scan_rows(void *ctx, size_t begin, size_t end, unsigned worker) {
 
 /* ---- results ---- */
 
+/* The exact scores of candidates, whose vectors lie anywhere: ask for some in advance. */
+static void rescore(const pass *p, const float *query, loam_hits *all) {
+    const loam_flat *f = p->f;
+    for (size_t i = 0; i < all->n + AHEAD; i++) {
+        if (i < all->n) {
+            const char *row = (const char *)(f->vectors + all->items[i].id * f->dim);
+            const size_t bytes = f->dim * sizeof *query;
+            for (size_t at = 0; at < bytes && at < ASKED; at += 64) __builtin_prefetch(row + at);
+        }
+        if (i >= AHEAD) {
+            loam_hit *hit = &all->items[i - AHEAD];
+            loam_k.dot_rows(f->vectors + hit->id * f->dim, 1, f->dim, query, &hit->score);
+        }
+    }
+}
+
 /* Join the workers' heaps of queries begin .. end and put their results into place. */
 static void finish_queries(void *ctx, size_t begin, size_t end, unsigned worker) {
     const pass *p = ctx;
-    const size_t dim = p->f->dim;
     (void)worker;
     for (size_t j = begin; j < end; j++) {
         loam_hits *all = &p->scanners[0].best[j];
@@ -130,14 +148,9 @@ static void finish_queries(void *ctx, size_t begin, size_t end, unsigned worker)
             const loam_hits *more = &p->scanners[w].best[j];
             for (size_t i = 0; i < more->n; i++) loam_hits_add(all, more->items[i]);
         }
+        if (p->scan != LOAM_SCAN_F32) rescore(p, p->queries + j * p->f->dim, all);
         loam_hits out = {p->hits + j * p->hits_stride, 0, p->k};
-        for (size_t i = 0; i < all->n; i++) {
-            loam_hit hit = all->items[i];
-            if (p->scan != LOAM_SCAN_F32)
-                loam_k.dot_rows(p->f->vectors + hit.id * dim, 1, dim, p->queries + j * dim,
-                                &hit.score);
-            loam_hits_add(&out, hit);
-        }
+        for (size_t i = 0; i < all->n; i++) loam_hits_add(&out, all->items[i]);
         loam_hits_sort(&out);
     }
 }
@@ -200,9 +213,10 @@ static int make_pass(pass *p, size_t m) {
     int made = 1;
     p->block = BLOCK_SCORES / m < MAX_BLOCK ? BLOCK_SCORES / m : MAX_BLOCK;
     p->block = p->block / LOAM_PANEL * LOAM_PANEL;
-    p->stride = f->half_stride;
+    /* rows and queries at multiples of 4 KB would share few lines of the first-level cache */
+    p->stride = f->half_stride + (f->half_stride % 256 == 0 ? LOAM_LANES : 0);
     const int coarse = p->scan == LOAM_SCAN_INT8;
-    const size_t unit = coarse ? LOAM_PANEL : 12; /* whole tiles of every instruction set */
+    const size_t unit = coarse ? LOAM_PANEL : loam_k.dot_tile_rows;
     const size_t width = coarse ? (f->byte_cols + 3) / 4 : f->dim; /* a row in floats */
     p->tile_rows = LOAM_DOT_TILE / width / unit * unit;
     if (p->tile_rows < unit) p->tile_rows = unit;
@@ -239,7 +253,8 @@ loam_status loam_flat_search(loam_flat *f, loam_pool *pool, loam_scan scan, cons
     if (st || k == 0 || n_queries == 0 || f->count == 0) return st;
     p.k = k < f->count ? k : f->count;
     p.kept = p.k;
-    if (scan != LOAM_SCAN_F32) p.kept = p.k < LEAST_KEPT / 4 ? LEAST_KEPT : 4 * p.k;
+    if (scan == LOAM_SCAN_F16) p.kept = p.k < KEPT_F16 ? p.k + KEPT_F16 : 2 * p.k;
+    if (scan == LOAM_SCAN_INT8) p.kept = p.k < KEPT_INT8 / 4 ? KEPT_INT8 : 4 * p.k;
     if (p.kept > f->count) p.kept = f->count;
     size_t most = HEAP_BYTES / sizeof *hits / p.n_scanners / p.kept;
     most = most < 1 ? 1 : most > PASS ? PASS : most;

@@ -3,36 +3,26 @@
 #include "kernels/kernels.h"
 #include <math.h>
 
-/* Order of a result list: higher score first, then lower id. */
-static int is_better(loam_hit a, loam_hit b) {
-    if (a.score > b.score) return 1;
-    return !(a.score < b.score) && a.id < b.id;
+/* Order of a result list: higher score first, then lower id.  (No branch: it would be a coin.) */
+static inline int is_better(loam_hit a, loam_hit b) {
+    return (a.score > b.score) | (!(a.score < b.score) & (a.id < b.id));
 }
 
 /* Restore the heap below `i`. */
 static void sift_down(loam_hit *h, size_t n, size_t i) {
-    for (;;) {
-        size_t worst = i;
-        const size_t l = 2 * i + 1, r = l + 1;
-        if (l < n && is_better(h[worst], h[l])) worst = l;
-        if (r < n && is_better(h[worst], h[r])) worst = r;
-        if (worst == i) return;
-        const loam_hit t = h[i];
-        h[i] = h[worst];
-        h[worst] = t;
-        i = worst;
+    const loam_hit x = h[i];
+    for (size_t c; (c = 2 * i + 1) < n; i = c) {
+        if (c + 1 < n) c += (size_t)is_better(h[c], h[c + 1]);
+        if (!is_better(x, h[c])) break;
+        h[i] = h[c];
     }
+    h[i] = x;
 }
 
 static void sift_up(loam_hit *h, size_t i) {
-    while (i > 0) {
-        const size_t up = (i - 1) / 2;
-        if (!is_better(h[up], h[i])) return;
-        const loam_hit t = h[i];
-        h[i] = h[up];
-        h[up] = t;
-        i = up;
-    }
+    const loam_hit x = h[i];
+    for (size_t up; i > 0 && is_better(h[up = (i - 1) / 2], x); i = up) h[i] = h[up];
+    h[i] = x;
 }
 
 void loam_hits_add(loam_hits *h, loam_hit hit) {
