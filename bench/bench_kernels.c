@@ -1,6 +1,6 @@
 /* bench_kernels.c - how fast the kernels are, against what the machine can.
  *
- *     bench_kernels [threads]
+ *     bench_kernels [threads [set]]     set: avx2, avx512vnni, amx, ...; the best otherwise
  *
  * Prints the read bandwidth and the fma peak it measures first, then GB/s of weights (one
  * position, matrices too large for the caches) and GMAC/s (many positions).  Best of several
@@ -84,9 +84,11 @@ static void row(const char *name, const loam_weight *w, int exact) {
     const double mac = (double)w->rows * (double)w->cols;
     const double t1 = time_linear(w, 1, exact, 0.3), t4 = time_linear(w, 4, exact, 0.3);
     const double t16 = time_linear(w, 16, exact, 0.3), t128 = time_linear(w, 128, exact, 0.5);
-    printf("%-22s m=1 %6.1f GB/s %6.1f GMAC/s   m=4 %6.1f   m=16 %6.1f   m=128 %6.1f GMAC/s\n",
+    const double t512 = time_linear(w, 512, exact, 0.5);
+    printf("%-22s m=1 %6.1f GB/s %6.1f GMAC/s   m=4 %6.1f   m=16 %6.1f   m=128 %6.1f   m=512 "
+           "%6.1f GMAC/s\n",
            name, bytes / t1 * 1e-9, mac / t1 * 1e-9, 4 * mac / t4 * 1e-9, 16 * mac / t16 * 1e-9,
-           128 * mac / t128 * 1e-9);
+           128 * mac / t128 * 1e-9, 512 * mac / t512 * 1e-9);
     fflush(stdout);
 }
 
@@ -131,8 +133,20 @@ static void attention_row(size_t n_heads, size_t n_kv, size_t hd, size_t m, size
     free(y);
 }
 
+/* The set of that name, if this machine has it. */
+static int pick(const char *name) {
+    for (int isa = LOAM_ISA_REF; isa < LOAM_ISA_BEST; isa++)
+        if (loam_kernels_init((loam_isa)isa) == (loam_isa)isa && strcmp(loam_k.name, name) == 0)
+            return 1;
+    return 0;
+}
+
 int main(int argc, char **argv) {
     loam_err err = {0};
+    if (argc > 2 && !pick(argv[2])) {
+        fprintf(stderr, "bench_kernels: this machine has no set %s\n", argv[2]);
+        return 1;
+    }
     const unsigned threads = argc > 1 ? (unsigned)atoi(argv[1]) : 0;
     if (loam_pool_new(&compute.pool, threads, &err) ||
         loam_compute_reserve(&compute, 512, 16384, &err)) {
