@@ -4,13 +4,9 @@
  * cycles and two start in each.  Tiles have four accumulators, as many as their operands allow.
  * The values are zeros: the units do not care. */
 #include "base/threads.h"
-#include "kernels/kernels.h"
+#include "kernels/dispatch.h"
 
-#if defined(__x86_64__)
-#include <cpuid.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-#elif defined(__aarch64__)
+#if defined(__aarch64__)
 #include <sys/auxv.h>
 #endif
 
@@ -73,23 +69,9 @@ static void run_tiles(size_t steps) {
                      : "cc");
 }
 
-/* Tiles in the CPU, saved by the system, and granted to this process. */
-static int has_tiles(void) {
-    enum { AMX_TILE = 1 << 24, AMX_INT8 = 1 << 25, XCR0_TILES = 3 << 17 };
-    enum { ARCH_REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 };
-    unsigned a, b, c, d, lo, hi;
-    if (!loam_isa_available(LOAM_ISA_AVX512VNNI)) return 0;
-    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return 0;
-    if ((d & (AMX_TILE | AMX_INT8)) != (AMX_TILE | AMX_INT8)) return 0;
-    __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
-    return (lo & XCR0_TILES) == XCR0_TILES &&
-           syscall(SYS_arch_prctl, ARCH_REQUEST_PERMISSION, TILE_DATA) == 0;
-}
-
 static int has_avx_vnni(void) {
-    unsigned a, b, c, d;
-    return loam_isa_available(LOAM_ISA_AVX2) && __get_cpuid_count(7, 1, &a, &b, &c, &d) &&
-           (a & 1u << 4);
+    const loam_machine m = loam_machine_read();
+    return (m.word[LOAM_CPUID_7_1_EAX] & 1u << 4) != 0;
 }
 
 static unit find_unit(loam_peak_kind kind) {
@@ -98,7 +80,7 @@ static unit find_unit(loam_peak_kind kind) {
     if (kind == LOAM_PEAK_F32)
         return wide ? (unit){"vfmadd of 512 bits", run_fma_512, 12 * 16}
                     : (unit){"vfmadd of 256 bits", run_fma_256, 12 * 8};
-    if (has_tiles()) return (unit){"tdpbusd", run_tiles, 4 * 16 * 16 * 64};
+    if (loam_isa_available(LOAM_ISA_AMX)) return (unit){"tdpbusd", run_tiles, 4 * 16 * 16 * 64};
     if (wide) return (unit){"vpdpbusd of 512 bits", run_dpbusd_512, 12 * 64};
     return has_avx_vnni() ? (unit){"vpdpbusd of 256 bits", run_dpbusd_256, 12 * 32}
                           : (unit){"vpmaddubsw of 256 bits", run_maddubs, 12 * 32};
