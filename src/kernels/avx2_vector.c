@@ -18,7 +18,7 @@
 
 #if defined(__AVX2__)
 
-enum { ROWS = 8, M_MAX = 4, BLOCKS = 4, LOOK = 1024 };
+enum { ROWS = 8, M_MAX = 4, BLOCKS = 4, UNIT = 64, LOOK = 1024 };
 
 typedef struct position {
     const int8_t *x;     /* in the order of the units */
@@ -33,6 +33,11 @@ typedef struct vector_args {
     const float *scales;        /* [n_groups][ROWS] */
     const unsigned char *ahead; /* what to fetch at column 0 */
 } vector_args;
+
+/* Of the lines of 64 columns of eight rows, how many are fetched while scales are placed. */
+LOAM_INLINE int placed_lines(int bits) {
+    return bits / 4;
+}
 
 /* Halves of one 32-column vector pair: [first 32 columns | next 32]. */
 LOAM_INLINE __m256i join_halves(__m256i a, __m256i b) {
@@ -128,8 +133,10 @@ LOAM_INLINE void unit8(const vector_args *t, size_t k, int bits, int split, size
     }
     /* 64 columns of eight rows are 64 * bits bytes */
 #pragma GCC unroll 8
-    for (size_t i = 0; i < (size_t)bits; i++)
-        _mm_prefetch((const char *)t->ahead + ROWS * at + 64 * i, _MM_HINT_T0);
+    for (size_t i = 0; i < (size_t)(bits - placed_lines(bits)); i++)
+        _mm_prefetch((const char *)t->ahead + k / UNIT * 64 * (size_t)(bits - placed_lines(bits)) +
+                         64 * i,
+                     _MM_HINT_T0);
 #pragma GCC unroll 4
     for (size_t i = 0; i < m; i++) {
         if (bits <= 4) {
@@ -256,15 +263,27 @@ static void arrange(const int8_t *x, size_t cols, int bits, int8_t *out) {
     for (size_t k = 0; k < cols - whole; k++) out[whole + k / 2 + k % 2 * 32] = x[whole + k];
 }
 
+/* Memory to be fetched along with other work, `bytes` of it for each group. */
+typedef struct fetch {
+    const unsigned char *at;
+    size_t bytes;
+} fetch;
+
+LOAM_INLINE void fetch_some(fetch *f, size_t n_groups) {
+    const unsigned char *end = f->at + n_groups * f->bytes;
+    for (; f->at < end; f->at += 64) _mm_prefetch((const char *)f->at, _MM_HINT_T0);
+}
+
 /* 16-bit scales of sixteen groups at once: as 32-bit lanes they transpose in pairs, and a
  * bf16 becomes f32 by a shift or a mask. */
 LOAM_INLINE size_t scales8_bf16(const unsigned char *const p[8], size_t n, float *out,
-                                size_t stride) {
+                                size_t stride, fetch *f) {
     const __m256i high = _mm256_set1_epi32((int)0xffff0000u);
     size_t g = 0;
 
     for (; g + 16 <= n; g += 16) {
         __m256 t[8];
+        fetch_some(f, 16);
 #pragma GCC unroll 8
         for (size_t i = 0; i < 8; i++) t[i] = _mm256_castsi256_ps(load256(p[i] + 2 * g));
         transpose8(t);
@@ -280,11 +299,12 @@ LOAM_INLINE size_t scales8_bf16(const unsigned char *const p[8], size_t n, float
 }
 
 /* f16: sixteen groups are transposed as they are, then widened. */
-LOAM_INLINE size_t scales8_f16(const unsigned char *const p[8], size_t n, float *out,
-                               size_t stride) {
+LOAM_INLINE size_t scales8_f16(const unsigned char *const p[8], size_t n, float *out, size_t stride,
+                               fetch *f) {
     size_t g = 0;
     for (; g + 16 <= n; g += 16) {
         __m256i r[8], a[8];
+        fetch_some(f, 16);
 #pragma GCC unroll 8
         for (size_t i = 0; i < 8; i++) r[i] = load256(p[i] + 2 * g);
 #pragma GCC unroll 4
@@ -335,11 +355,12 @@ LOAM_INLINE void scales8_pair(loam_element e, const unsigned char *const p[8], s
 /* The last groups of a row are loaded together with the next row's first, where there is a
  * next row before `end`. */
 LOAM_INLINE void scales8(loam_element e, const unsigned char *const p[8], const unsigned char *end,
-                         size_t g, size_t n, float *out, size_t stride) {
+                         size_t g, size_t n, float *out, size_t stride, fetch *f) {
     const size_t size = loam_element_bytes(e);
     for (; g < n; g += 8) {
         const size_t left = n - g;
         __m256 t[8];
+        fetch_some(f, left < 8 ? left : 8);
         if (left == 2 && size == 2) {
             scales8_pair(e, p, g, out, stride);
             return;
@@ -361,14 +382,14 @@ LOAM_INLINE void scales8(loam_element e, const unsigned char *const p[8], const 
 }
 
 LOAM_INLINE void scales8_all(const loam_matrix *w, const unsigned char *const p[8],
-                             const unsigned char *end, float *out, size_t stride) {
+                             const unsigned char *end, float *out, size_t stride, fetch *f) {
     const size_t n = w->cols / (size_t)w->group;
     if (w->scale == LOAM_ELEMENT_BF16)
-        scales8(LOAM_ELEMENT_BF16, p, end, scales8_bf16(p, n, out, stride), n, out, stride);
+        scales8(LOAM_ELEMENT_BF16, p, end, scales8_bf16(p, n, out, stride, f), n, out, stride, f);
     else if (w->scale == LOAM_ELEMENT_F16)
-        scales8(LOAM_ELEMENT_F16, p, end, scales8_f16(p, n, out, stride), n, out, stride);
+        scales8(LOAM_ELEMENT_F16, p, end, scales8_f16(p, n, out, stride, f), n, out, stride, f);
     else
-        scales8(LOAM_ELEMENT_F32, p, end, 0, n, out, stride);
+        scales8(LOAM_ELEMENT_F32, p, end, 0, n, out, stride, f);
 }
 
 static size_t scales_bytes(const loam_matrix *w) {
@@ -381,12 +402,12 @@ void loam_avx2_scales8(const loam_matrix *w, const unsigned char *base, const si
     const unsigned char *p[8];
 
     for (size_t i = 0; i < 8; i++) p[i] = base + rows[i] * bytes;
-    scales8_all(w, p, base + end_row * bytes, out, stride);
+    scales8_all(w, p, base + end_row * bytes, out, stride, &(fetch){0});
 }
 
 /* The same for n rows from `row` on, the last of them repeated, in the layout of rows8. */
 static void place_scales(const loam_matrix *w, const unsigned char *base, size_t row, size_t n,
-                         size_t end_row, float *out) {
+                         size_t end_row, float *out, fetch *f) {
     const size_t bytes = scales_bytes(w);
     const unsigned char *p[8], *at = base + row * bytes;
 
@@ -394,7 +415,7 @@ static void place_scales(const loam_matrix *w, const unsigned char *base, size_t
         p[i] = at;
         if (i + 1 < n) at += bytes;
     }
-    scales8_all(w, p, base + end_row * bytes, out, ROWS);
+    scales8_all(w, p, base + end_row * bytes, out, ROWS, f);
 }
 
 /* 128 * sum of n values, n a multiple of 32. */
@@ -483,8 +504,11 @@ static void multiply_rows8(const vector_job *j, size_t row, size_t n, float *bia
         if (i + 1 < n) at += row_bytes;
     }
     fetch_scales(w, row + 2 * ROWS);
-    place_scales(w, w->scales, row, n, j->end_row, j->scales);
-    place_scales(w, w->biases, row, n, j->end_row, biases);
+    /* a quarter of what comes next is fetched here: lines of 64 columns, from two passes */
+    fetch f = {t.ahead, 64 * (size_t)w->group / 128 * (size_t)placed_lines(w->bits)};
+    place_scales(w, w->scales, row, n, j->end_row, j->scales, &f);
+    place_scales(w, w->biases, row, n, j->end_row, biases, &f);
+    t.ahead += w->cols / UNIT * 64 * (size_t)placed_lines(w->bits);
     for (size_t i = 0, k; i < j->m; i += k) { /* the rows stay in L1 */
         const size_t left = j->m - i;
         k = left <= together ? left : left < 2 * together ? (left + 1) / 2 : together;

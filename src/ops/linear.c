@@ -98,9 +98,12 @@ static unsigned char *block_of(const linear_job *j, unsigned worker) {
 static void gated_range(void *ctx, size_t begin, size_t end, unsigned worker) {
     const linear_job *j = ctx;
     float *up = (float *)(void *)block_of(j, worker); /* [m, n] */
+    /* few positions: long stretches, as each begins with memory that nobody has fetched */
+    const size_t room = LOAM_BLOCK_BYTES / sizeof *up / j->m / ROW_UNIT * ROW_UNIT;
+    const size_t step = j->m <= 8 ? room : LOAM_ROW_BLOCK;
 
-    for (size_t row = begin; row < end && row < j->rows[0]; row += LOAM_ROW_BLOCK) {
-        size_t n = end - row < LOAM_ROW_BLOCK ? end - row : LOAM_ROW_BLOCK;
+    for (size_t row = begin; row < end && row < j->rows[0]; row += step) {
+        size_t n = end - row < step ? end - row : step;
         if (n > j->rows[0] - row) n = j->rows[0] - row;
         float *y = j->y[0] + row;
         multiply(j, 0, row, n, y, j->rows[0], worker);
