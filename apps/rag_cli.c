@@ -30,7 +30,8 @@ static const cli_option OPTIONS[] = {
     {"json", 0, CLI_FLAG, AT(json), "", "one JSON object a question instead of text", 0, 0},
     {"no-stream", 0, CLI_FLAG, AT(no_stream), "", "print the answer when it is complete", 0, 0},
     {"precision", 0, CLI_CHOICE, AT(precision), "fast|exact",
-     "arithmetic of the models (default: fast)", 0, 0},
+     "arithmetic of all models (default: fast for the answer, exact for search and reranking)", 0,
+     0},
     {"ctx", 0, CLI_SIZE, AT(n_ctx), "N",
      "context length in tokens (default: what the question needs)", 64, 10000000},
     {"require-citations", 0, CLI_FLAG, AT(require_citations), "",
@@ -87,7 +88,6 @@ int main(int argc, char **argv) {
     rag_args args = {.vdb_path = RAG_DEFAULT_INDEX,
                      .top_k = 5,
                      .max_tokens = 512,
-                     .precision = "fast",
                      .prefix_cache = "off",
                      .prefix_mib = 1024};
     rag_app app = {0};

@@ -312,8 +312,11 @@ typedef struct collected {
     int all;
 } collected;
 
+static size_t shift; /* of the numbers of the sequences of a call */
+
 static void collect(void *ctx, size_t sequence, const float *rows, size_t n_rows) {
     collected *c = ctx;
+    sequence += shift;
     c->n_calls++;
     CHECK(n_rows == (c->all ? starts[sequence + 1] - starts[sequence] : 1), "%zu rows", n_rows);
     memcpy(c->rows[starts[sequence]], rows, n_rows * sizeof *c->rows);
@@ -435,6 +438,49 @@ static void test_encoder_same_bits(const model *m) {
         run(folder, pool, LOAM_ROWS_ALL, 0, &other);
         CHECK(memcmp(base.rows, other.rows, bytes) == 0, "%s", WRITINGS[i].what);
     }
+}
+
+/* Threads, order and company of the sequences, groups of one worker or of all: the same bits. */
+static void test_encoder_same_bits_everywhere(const model *m, loam_precision p) {
+    static const unsigned THREADS[] = {1, 2, 5};
+    write_model(m, &(writing){.prefix = "bert.", .dtype = LOAM_F32});
+    precision = p;
+    run(folder, pool, LOAM_ROWS_ALL, 0, &base);
+    const double worst = worst_against_double(m);
+    CHECK(p == LOAM_EXACT ? worst <= 2e-5 : worst > 2e-5 && rms <= 2e-3, "off by %g, rms %g", worst,
+          rms);
+    for (size_t i = 0; i < sizeof THREADS / sizeof *THREADS; i++) {
+        loam_pool *some = NULL;
+        CHECK(!loam_pool_new(&some, THREADS[i], NULL), "pool");
+        for (int split = 0; split < 2; split++) {
+            run(folder, some, LOAM_ROWS_ALL, split, &other);
+            CHECK(memcmp(base.rows, other.rows, sizeof base.rows) == 0,
+                  "precision %d, %u threads, split %d", p, THREADS[i], split);
+        }
+        /* the first row alone, and a few sequences only, which all workers share */
+        run(folder, some, LOAM_ROWS_FIRST, 0, &other);
+        for (size_t s = 0; s < N_SEQ; s++)
+            CHECK(memcmp(base.rows[starts[s]], other.rows[starts[s]], sizeof *base.rows) == 0,
+                  "precision %d, %u threads, first row of %zu", p, THREADS[i], s);
+        loam_encoder *e = NULL;
+        CHECK(!loam_encoder_open(&e, folder, some, p, NULL), "open");
+        for (size_t n = 1; e && n <= 64; n *= 4) { /* from the middle, the copies made on the way */
+            const size_t first = N_SEQ / 2 - n / 2;
+            const loam_sequences seq = {ids, types, starts + first, n};
+            memset(&other, 0, sizeof other);
+            other.all = 1;
+            shift = first;
+            CHECK(!loam_encoder_run(e, &seq, LOAM_ROWS_ALL, collect, &other, NULL, NULL), "run");
+            shift = 0;
+            CHECK(other.n_calls == n &&
+                      memcmp(base.rows[starts[first]], other.rows[starts[first]],
+                             (starts[first + n] - starts[first]) * sizeof *base.rows) == 0,
+                  "precision %d, %u threads, %zu sequences", p, THREADS[i], n);
+        }
+        loam_encoder_close(e);
+        loam_pool_free(some);
+    }
+    precision = LOAM_EXACT;
 }
 
 /* ---- bad folders and requests ---- */
@@ -655,6 +701,8 @@ int main(void) {
     make_sequences();
     test_encoder_matches_double(&m);
     test_encoder_same_bits(&m);
+    test_encoder_same_bits_everywhere(&m, LOAM_EXACT);
+    test_encoder_same_bits_everywhere(&m, LOAM_FAST);
     test_encoder_affine();
     test_encoder_bad_config(&m);
     test_encoder_bad_input(&m);

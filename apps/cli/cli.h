@@ -107,7 +107,7 @@ void cli_progress_hide(void);
  * terminal, and scripts get exit 3 with the `loam pull` command.  Caller frees. */
 char *cli_find_model(const char *name);
 loam_pool *cli_pool(size_t n_threads); /* exits on failure */
-/* Of --precision's word; NULL: fast, the default of every program. */
+/* Of --precision's word; NULL: what the kind of model has by default. */
 loam_precision cli_precision(const char *word);
 /* Seconds since 1970 for templates that print a date: SOURCE_DATE_EPOCH (then *utc is 1), else now.
  * Exits 2 when the variable is no such number. */

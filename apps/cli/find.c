@@ -52,7 +52,8 @@ loam_pool *cli_pool(size_t n_threads) {
 }
 
 loam_precision cli_precision(const char *word) {
-    return word && strcmp(word, "exact") == 0 ? LOAM_EXACT : LOAM_FAST;
+    if (!word) return LOAM_PRECISION_DEFAULT;
+    return strcmp(word, "exact") == 0 ? LOAM_EXACT : LOAM_FAST;
 }
 
 int64_t cli_clock(int *utc) {

@@ -21,7 +21,7 @@ static const cli_option OPTIONS[] = {
     {"raw-scores", 0, CLI_FLAG, offsetof(args, raw), NULL,
      "the logit, or the logit difference, instead of the model's normalised score", 0, 0},
     {"precision", 0, CLI_CHOICE, offsetof(args, precision), "exact|fast",
-     "fast (default): int8 activations for quantised weights", 0, 0},
+     "default: exact for cross-encoders, fast (8-bit activations) for language models", 0, 0},
     {"json", 0, CLI_FLAG, offsetof(args, json), NULL,
      "one JSON object: scores in input order, ranking by score", 0, 0},
     {"threads", 't', CLI_SIZE, offsetof(args, threads), "N",

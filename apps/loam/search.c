@@ -28,7 +28,7 @@ static const cli_option OPTIONS[] = {
     {"top-k", 'k', CLI_SIZE, offsetof(search_args, top_k), "K", "how many chunks (default 5)", 1,
      100000},
     {"precision", 0, CLI_CHOICE, offsetof(search_args, precision), "exact|fast",
-     "arithmetic of the embedder (default: fast)", 0, 0},
+     "arithmetic of the embedder (default: exact)", 0, 0},
     {"scan", 0, CLI_CHOICE, offsetof(search_args, scan), "f32|f16|int8",
      "what is read of every vector (default f32); f16 and int8 make a smaller copy first, which "
      "pays for many queries, and rank by the exact scores",

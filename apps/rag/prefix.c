@@ -66,7 +66,7 @@ static const char *key_of(rag_app *app) {
     char hex[65];
     if (!app->prefix_key[0] && loam_model_fingerprint(app->model, hex, &err) == LOAM_OK)
         snprintf(app->prefix_key, sizeof app->prefix_key, "%.*s-%s-%s-", MODEL_DIGITS, hex,
-                 app->args->precision, loam_cpu_isa());
+                 loam_model_precision(app->model) == LOAM_EXACT ? "exact" : "fast", loam_cpu_isa());
     return app->prefix_key;
 }
 

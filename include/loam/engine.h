@@ -15,8 +15,10 @@
 #include <loam/base.h>
 
 typedef enum loam_precision {
-    LOAM_FAST, /* activations int8 per group for quantised weights; KV f16 */
-    LOAM_EXACT /* f32 activations, weights dequantised in f32; KV f32 */
+    LOAM_FAST,  /* language models: activations int8 per group for quantised weights, KV f16;
+                 * encoders: weights and activations as integers of 12 bits */
+    LOAM_EXACT, /* f32 activations, weights dequantised in f32; KV f32 */
+    LOAM_PRECISION_DEFAULT /* fast for language models, exact for encoders */
 } loam_precision;
 
 typedef struct loam_model loam_model;

@@ -10,5 +10,7 @@ void loam_kernels_use_avx2(loam_kernels *k) {
     loam_avx2_use_math(k);
     loam_avx2_use_attention(k);
     loam_avx2_use_search(k);
+    loam_avx2_use_panel(k);
+    loam_avx2_use_attend(k);
 #endif
 }

@@ -128,6 +128,8 @@ void loam_avx2_use_integer(loam_kernels *k);
 void loam_avx2_use_math(loam_kernels *k);
 void loam_avx2_use_attention(loam_kernels *k);
 void loam_avx2_use_search(loam_kernels *k);
+void loam_avx2_use_panel(loam_kernels *k);
+void loam_avx2_use_attend(loam_kernels *k);
 void loam_avx512vnni_use_float(loam_kernels *k);
 void loam_avx512vnni_use_search(loam_kernels *k);
 

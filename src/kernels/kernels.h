@@ -23,6 +23,7 @@
 #define LOAM_KERNELS_H
 
 #include "base/base.h"
+#include "kernels/panels.h"
 
 /* In the order of preference; dispatch.c knows what each needs of CPU and system. */
 typedef enum loam_isa {
@@ -236,6 +237,18 @@ typedef struct loam_kernels {
                             const float *out2, size_t head_dim);
     /* y = out * (1 / sum); sum 0 (no keys) gives 0. */
     void (*attention_finish)(const float *out, float sum, size_t head_dim, float *y);
+
+    /* See panels.h.  Sixteen rows of f32, row_stride apart, become a panel. */
+    void (*panel_pack)(const float *rows, size_t row_stride, size_t cols, float *panel);
+    void (*panel_float)(const loam_panel_float *p);
+    /* The same for sixteen rows of wide integers; cols is a multiple of LOAM_WIDE_UNIT. */
+    void (*panel_pack_wide)(const int16_t *rows, size_t row_stride, size_t cols, int16_t *panel);
+    void (*panel_wide)(const loam_panel_wide *p);
+    /* n values: a = max |x|, *d = a / 2047, q = rint(x * (2047 / a)), then zeros up to a multiple
+     * of LOAM_WIDE_UNIT.  a < 2^-100 gives q = 0 and d = 0, an infinity or a NaN q = 0 and
+     * d = NaN. */
+    void (*quantize_wide)(const float *x, size_t n, int16_t *q, float *d);
+    void (*attend)(const loam_attend *a, float *scratch);
 } loam_kernels;
 
 extern loam_kernels loam_k; /* set by loam_kernels_init(), then read-only */
@@ -254,6 +267,7 @@ void loam_kernels_use_ref(loam_kernels *k);
 void loam_kernels_use_ref_attention(loam_kernels *k);
 void loam_kernels_use_ref_math(loam_kernels *k);
 void loam_kernels_use_ref_search(loam_kernels *k);
+void loam_kernels_use_ref_panel(loam_kernels *k);
 void loam_kernels_use_avx2(loam_kernels *k);
 void loam_kernels_use_avx512vnni(loam_kernels *k);
 void loam_kernels_use_amx(loam_kernels *k);

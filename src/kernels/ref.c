@@ -137,4 +137,5 @@ void loam_kernels_use_ref(loam_kernels *k) {
     loam_kernels_use_ref_math(k);
     loam_kernels_use_ref_attention(k);
     loam_kernels_use_ref_search(k);
+    loam_kernels_use_ref_panel(k);
 }

@@ -53,7 +53,7 @@ loam_status loam_model_open(loam_model **out, const char *folder, const loam_mod
     loam_model *m = loam_alloc(1, sizeof *m);
     if (!m) return loam_fail(err, LOAM_ERR_MEMORY, "%s: out of memory", folder);
     m->pool = o->pool;
-    m->precision = o->precision;
+    m->precision = o->precision == LOAM_EXACT ? LOAM_EXACT : LOAM_FAST;
     st = loam_decoder_open(&m->decoder, folder, err);
     if (!st) st = find_eos(m, folder, err);
     if (st) goto done;

@@ -1,10 +1,13 @@
-/* encoder.c - the forward pass of BERT-type encoders over packed batches.
- *
- * Sequences are sorted by length, longest first, and packed one after another up to
- * BATCH_TOKENS: matrices are read once a batch, attention runs inside each sequence.
+/* encoder.c - the forward pass of BERT-type encoders over packed groups of sequences.
  *
  *     ids -> word + type + position -> norm -> x
  *     layer:  q, k, v = x;  attention;  x = norm(x + o);  x = norm(x + down(act(up(x))))
+ *
+ * Sequences are sorted by length, longest first, and packed one after another without padding.
+ * Many of them are cut into groups of about GROUP_TOKENS, and each worker takes whole groups
+ * through all layers: nobody waits for anybody, and a group's activations stay in its worker's
+ * cache.  A few go through together, the rows of the weights cut over the pool.  The results are
+ * the same bits.
  *
  * The sum of the embeddings keeps the order of the original, word + type + position.
  */
@@ -12,41 +15,51 @@
 #include "model/encoder_state.h"
 
 #include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
 
 enum {
-    /* enough rows to make the matrix products worth it, few enough that the f32
-     * activations of MiniLM (14 KB a token) stay in the last-level cache */
-    BATCH_TOKENS = 512,
+    GROUP_TOKENS = 120,    /* of one worker: a multiple of the tile's 6 */
+    GROUP_TOKENS_MIN = 48, /* fewer would read the weights too often */
+    TOGETHER_TOKENS = 480, /* of one group of all workers */
+    PACK_TOKENS = 256,     /* from when on a copy in panels pays */
     EMBED_GRAIN = 16
 };
 
+/* Exact: the copy is as large as the weights; above this they are used as they are. */
+#define PANELS_MAX_BYTES ((uint64_t)256 << 20)
+/* Fast: half of f32. */
+#define WIDE_MAX_BYTES ((uint64_t)2 << 30)
+
 typedef struct embed_job {
     const loam_encoder *m;
+    const encoder_lane *lane;
     const loam_sequences *s;
-    const size_t *members, *starts; /* of the packed batch */
-    size_t n_members;
+    const size_t *members; /* of the group */
 } embed_job;
 
 /* Rows begin .. end of x: the sums of three table rows. */
 static void embed_rows(void *ctx, size_t begin, size_t end, unsigned worker) {
     const embed_job *j = ctx;
     const loam_encoder *m = j->m;
-    const size_t dim = m->info.dim;
+    const size_t dim = m->info.dim, *starts = j->lane->starts;
+    loam_compute alone = {0};
     (void)worker;
 
     size_t i = 0;
-    while (j->starts[i + 1] <= begin) i++; /* the sequence that holds row `begin` */
+    while (starts[i + 1] <= begin) i++; /* the sequence that holds row `begin` */
     for (size_t row = begin; row < end; row++) {
-        while (j->starts[i + 1] <= row) i++;
-        const size_t at = row - j->starts[i], from = j->s->starts[j->members[i]] + at;
+        while (starts[i + 1] <= row) i++;
+        const size_t at = row - starts[i], from = j->s->starts[j->members[i]] + at;
         const size_t type = j->s->types && !m->ignore_types ? (size_t)j->s->types[from] : 0;
-        float *x = m->x + row * dim,
-              *other = m->q + row * dim; /* q is free until the first layer */
+        float *x = j->lane->x + row * dim,
+              *other = j->lane->context + row * dim; /* free until the first layer */
         loam_weight_row(&m->word, (size_t)j->s->ids[from], x);
         loam_weight_row(&m->type, type, other);
         for (size_t c = 0; c < dim; c++) x[c] += other[c];
         loam_weight_row(&m->position, at + m->position_offset, other);
         for (size_t c = 0; c < dim; c++) x[c] += other[c];
+        loam_layer_norm(&alone, x, m->norm.weight, m->norm.bias, m->info.eps, 1, dim, x);
     }
 }
 
@@ -57,33 +70,27 @@ static void keep_first_rows(float *x, const size_t *starts, size_t n, size_t dim
     }
 }
 
-static void run_layer(loam_encoder *m, const encoder_layer *l, size_t n_seq, int first_only) {
-    const size_t dim = m->info.dim, head_dim = dim / m->info.n_heads;
-    loam_compute *c = &m->compute;
-    size_t rows = m->starts[n_seq];
+static void run_layer(const loam_encoder *m, loam_compute *c, encoder_lane *a,
+                      const encoder_layer *l, size_t n_seq, int first_only) {
+    const size_t dim = m->info.dim, head_dim = dim / m->info.n_heads, sum = loam_stack_stride(dim);
+    const loam_activation act = (loam_activation)m->info.activation;
+    size_t rows = a->starts[n_seq];
 
-    const loam_weight *qkv[] = {&l->q, &l->k, &l->v};
-    float *const y[] = {m->q, m->k, m->v};
-    loam_linear(c, qkv, 3, m->x, rows, y);
-    loam_attention_packed(c, m->q, m->k, m->v, dim, m->starts, n_seq, m->info.n_heads, head_dim,
-                          1.0f / sqrtf((float)head_dim), m->context);
+    loam_stack_linear(c, &l->qkv, NULL, a->x, dim, rows, &a->wide, a->qkv);
+    loam_attention_packed(c, a->qkv, a->qkv + dim, a->qkv + 2 * dim, loam_stack_stride(3 * dim),
+                          a->starts, n_seq, m->info.n_heads, head_dim,
+                          1.0f / sqrtf((float)head_dim), a->context);
     if (first_only) {
-        keep_first_rows(m->context, m->starts, n_seq, dim);
-        keep_first_rows(m->x, m->starts, n_seq, dim);
+        keep_first_rows(a->context, a->starts, n_seq, dim);
+        keep_first_rows(a->x, a->starts, n_seq, dim);
         rows = n_seq;
     }
-
-    const loam_weight *o = &l->o, *up = &l->up, *down = &l->down;
-    float *sum = m->q; /* q is read; its room takes the sublayer's output */
-    loam_linear(c, &o, 1, m->context, rows, &sum);
-    loam_residual(c, m->x, rows * dim, sum);
-    loam_layer_norm(c, sum, l->norm1.weight, l->norm1.bias, m->info.eps, rows, dim, m->x);
-
-    loam_linear(c, &up, 1, m->x, rows, &m->mid);
-    loam_activate(c, (loam_activation)m->info.activation, m->mid, rows * m->info.inter);
-    loam_linear(c, &down, 1, m->mid, rows, &sum);
-    loam_residual(c, m->x, rows * dim, sum);
-    loam_layer_norm(c, sum, l->norm2.weight, l->norm2.bias, m->info.eps, rows, dim, m->x);
+    loam_stack_linear(c, &l->out, NULL, a->context, dim, rows, &a->wide, a->sum);
+    loam_add_norm(c, a->sum, sum, l->norm1.weight, l->norm1.bias, m->info.eps, rows, dim, a->x);
+    loam_stack_linear(c, &l->in, &act, a->x, dim, rows, &a->wide, a->mid);
+    loam_stack_linear(c, &l->back, NULL, a->mid, loam_stack_stride(m->info.inter), rows, &a->wide,
+                      a->sum);
+    loam_add_norm(c, a->sum, sum, l->norm2.weight, l->norm2.bias, m->info.eps, rows, dim, a->x);
 }
 
 /* x * 0 is 0 unless x is infinite or NaN. */
@@ -93,47 +100,62 @@ static int all_finite(const float *x, size_t n) {
     return sum == 0.0f;
 }
 
-/* One packed batch: afterwards x holds its rows (all, or the first of each sequence). */
-static void run_batch(loam_encoder *m, const loam_sequences *s, const size_t *members, size_t n_seq,
-                      loam_rows rows) {
-    const size_t n_tokens = m->starts[n_seq];
-    embed_job job = {m, s, members, m->starts, n_seq};
-    loam_pool_for(m->compute.pool, n_tokens, EMBED_GRAIN, embed_rows, &job);
-    loam_layer_norm(&m->compute, m->x, m->norm.weight, m->norm.bias, m->info.eps, n_tokens,
-                    m->info.dim, m->x);
+/* ---- groups ---- */
+
+typedef struct run_job {
+    loam_encoder *m;
+    const loam_sequences *s;
+    loam_rows rows;
+    loam_encoder_each each;
+    void *ctx;
+    const loam_cancel *cancel;
+    pthread_mutex_t one; /* the caller's function meets one worker at a time */
+    atomic_int failed;   /* a loam_status */
+} run_job;
+
+static size_t length_of(const loam_sequences *s, size_t i) {
+    return s->starts[i + 1] - s->starts[i];
+}
+
+static void report(run_job *j, const encoder_lane *a, const size_t *members, size_t n_seq) {
+    const size_t dim = j->m->info.dim;
+    pthread_mutex_lock(&j->one);
+    for (size_t i = 0; i < n_seq; i++) {
+        if (j->rows == LOAM_ROWS_FIRST)
+            j->each(j->ctx, members[i], a->x + i * dim, 1);
+        else
+            j->each(j->ctx, members[i], a->x + a->starts[i] * dim, a->starts[i + 1] - a->starts[i]);
+    }
+    pthread_mutex_unlock(&j->one);
+}
+
+static void run_group(run_job *j, loam_compute *c, encoder_lane *a, const encoder_group *g) {
+    loam_encoder *m = j->m;
+    const size_t *members = m->order + g->first;
+    if (j->cancel && j->cancel->requested) atomic_store(&j->failed, LOAM_ERR_CANCELLED);
+    if (atomic_load(&j->failed)) return;
+
+    a->starts[0] = 0;
+    for (size_t i = 0; i < g->n; i++) a->starts[i + 1] = a->starts[i] + length_of(j->s, members[i]);
+    const size_t n_tokens = a->starts[g->n];
+    embed_job embed = {m, a, j->s, members};
+    if (c->pool)
+        loam_pool_for(c->pool, n_tokens, EMBED_GRAIN, embed_rows, &embed);
+    else
+        embed_rows(&embed, 0, n_tokens, 0);
     for (size_t i = 0; i < m->info.n_layers; i++)
-        run_layer(m, &m->layers[i], n_seq, rows == LOAM_ROWS_FIRST && i + 1 == m->info.n_layers);
+        run_layer(m, c, a, &m->layers[i], g->n,
+                  j->rows == LOAM_ROWS_FIRST && i + 1 == m->info.n_layers);
+    if (all_finite(a->x, (j->rows == LOAM_ROWS_FIRST ? g->n : n_tokens) * m->info.dim))
+        report(j, a, members, g->n);
+    else
+        atomic_store(&j->failed, LOAM_ERR_FORMAT);
 }
 
-static void free_scratch(loam_encoder *m) {
-    float **const all[] = {&m->x, &m->q, &m->k, &m->v, &m->context, &m->mid};
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-        free(*all[i]);
-        *all[i] = NULL;
-    }
-    m->room = 0;
-}
-
-static loam_status reserve_scratch(loam_encoder *m, size_t n_tokens, loam_err *err) {
-    if (n_tokens <= m->room) return LOAM_OK;
-    free_scratch(m);
-    size_t n = 0, n_mid = 0;
-    if (!loam_mul(n_tokens, m->info.dim, &n) || !loam_mul(n_tokens, m->info.inter, &n_mid))
-        return loam_fail(err, LOAM_ERR_LIMIT, "a batch of %zu tokens", n_tokens);
-    m->x = loam_alloc(n, sizeof *m->x);
-    m->q = loam_alloc(n, sizeof *m->q);
-    m->k = loam_alloc(n, sizeof *m->k);
-    m->v = loam_alloc(n, sizeof *m->v);
-    m->context = loam_alloc(n, sizeof *m->context);
-    m->mid = loam_alloc(n_mid, sizeof *m->mid);
-    if (!m->x || !m->q || !m->k || !m->v || !m->context || !m->mid) {
-        free_scratch(m);
-        return loam_fail(err, LOAM_ERR_MEMORY, "activations of %zu tokens", n_tokens);
-    }
-    const size_t widest = m->info.inter > m->info.dim ? m->info.inter : m->info.dim;
-    loam_status st = loam_compute_reserve(&m->compute, n_tokens, widest, err);
-    if (!st) m->room = n_tokens;
-    return st;
+static void run_groups(void *ctx, size_t begin, size_t end, unsigned worker) {
+    run_job *j = ctx;
+    encoder_lane *a = &j->m->lanes[worker];
+    for (size_t i = begin; i < end; i++) run_group(j, &a->compute, a, &j->m->groups[i]);
 }
 
 /* Everything that could be out of range, before anything is computed. */
@@ -146,7 +168,7 @@ static loam_status check_sequences(const loam_encoder *m, const loam_sequences *
                              "a text of %zu tokens, the encoder has %zu positions", n,
                              m->info.n_positions);
     }
-    for (size_t i = 0; i < s->starts[s->n]; i++) {
+    for (size_t i = s->starts[0]; i < s->starts[s->n]; i++) {
         if (s->ids[i] < 0 || (size_t)s->ids[i] >= m->info.vocab)
             return loam_fail(
                 err, LOAM_ERR_FORMAT,
@@ -158,10 +180,6 @@ static loam_status check_sequences(const loam_encoder *m, const loam_sequences *
                              (int)s->types[i], m->info.n_types);
     }
     return LOAM_OK;
-}
-
-static size_t length_of(const loam_sequences *s, size_t i) {
-    return s->starts[i + 1] - s->starts[i];
 }
 
 /* Indices by length, longest first, equal lengths in order: counting sort, since a
@@ -182,47 +200,168 @@ static loam_status sort_by_length(loam_encoder *m, const loam_sequences *s, loam
     return LOAM_OK;
 }
 
-/* How many sequences from `first` on make the next batch; fills m->starts. */
-static loam_status pack_batch(loam_encoder *m, const loam_sequences *s, size_t first, size_t *n,
+static size_t n_workers(const loam_encoder *m) {
+    return m->compute.pool ? loam_pool_size(m->compute.pool) : 1;
+}
+
+/* Cut the sorted sequences into groups of at most `tokens`, or of one. */
+static loam_status cut_groups(loam_encoder *m, const loam_sequences *s, size_t tokens,
                               loam_err *err) {
-    size_t tokens = 0, k = 0;
-    for (; first + k < s->n; k++) {
-        const size_t length = length_of(s, m->order[first + k]);
-        if (k > 0 && tokens + length > BATCH_TOKENS) break;
-        if (!loam_grow((void **)&m->starts, &m->cap_starts, k + 2, sizeof *m->starts))
-            return loam_fail(err, LOAM_ERR_MEMORY, "batch of %zu texts", k);
-        m->starts[k] = tokens;
-        tokens += length;
-        m->starts[k + 1] = tokens;
+    m->n_groups = 0;
+    for (size_t i = 0, room = 0; i < s->n; i++) {
+        const size_t n = length_of(s, m->order[i]);
+        if (i == 0 || n > room) {
+            if (!loam_grow((void **)&m->groups, &m->cap_groups, m->n_groups + 1, sizeof *m->groups))
+                return loam_fail(err, LOAM_ERR_MEMORY, "groups of %zu texts", s->n);
+            m->groups[m->n_groups++] = (encoder_group){.first = i};
+            room = tokens > n ? tokens : n;
+        }
+        m->groups[m->n_groups - 1].n++;
+        room -= n;
     }
-    *n = k;
-    return reserve_scratch(m, tokens, err);
+    return LOAM_OK;
+}
+
+static void free_lane(encoder_lane *a) {
+    float **const all[] = {&a->x, &a->qkv, &a->context, &a->mid, &a->sum, &a->wide.d};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        free(*all[i]);
+        *all[i] = NULL;
+    }
+    free(a->wide.q);
+    a->wide.q = NULL;
+    a->room = 0;
+}
+
+/* Activations for n_tokens. */
+static loam_status grow_lane(const loam_encoder *m, encoder_lane *a, size_t n_tokens,
+                             loam_err *err) {
+    const size_t dim = m->info.dim, inter = loam_stack_stride(m->info.inter);
+    const size_t widest = inter > dim ? inter : dim;
+    size_t ignored = 0;
+    if (n_tokens <= a->room) return LOAM_OK;
+    free_lane(a);
+    /* the largest of them: no other product overflows */
+    if (!loam_mul(n_tokens, 4 * (loam_stack_stride(3 * dim) + loam_wide_stride(widest)), &ignored))
+        return loam_fail(err, LOAM_ERR_LIMIT, "a batch of %zu tokens", n_tokens);
+    a->x = loam_alloc(n_tokens * dim, sizeof *a->x);
+    a->context = loam_alloc(n_tokens * dim, sizeof *a->context);
+    a->qkv = loam_alloc(n_tokens * loam_stack_stride(3 * dim), sizeof *a->qkv);
+    a->sum = loam_alloc(n_tokens * loam_stack_stride(dim), sizeof *a->sum);
+    a->mid = loam_alloc(n_tokens * inter, sizeof *a->mid);
+    a->wide.q = loam_alloc(n_tokens * loam_wide_stride(widest), sizeof *a->wide.q);
+    a->wide.d = loam_alloc(n_tokens, sizeof *a->wide.d);
+    if (!a->x || !a->context || !a->qkv || !a->sum || !a->mid || !a->wide.q || !a->wide.d) {
+        free_lane(a);
+        return loam_fail(err, LOAM_ERR_MEMORY, "activations of %zu tokens", n_tokens);
+    }
+    a->room = n_tokens;
+    return LOAM_OK;
+}
+
+/* n lanes that hold every group. */
+static loam_status reserve_lanes(loam_encoder *m, const loam_sequences *s, size_t n,
+                                 loam_err *err) {
+    const size_t widest = m->info.inter > m->info.dim ? m->info.inter : m->info.dim;
+    size_t most_tokens = 0, most_members = 0;
+    for (size_t g = 0; g < m->n_groups; g++) {
+        size_t tokens = 0;
+        for (size_t i = 0; i < m->groups[g].n; i++)
+            tokens += length_of(s, m->order[m->groups[g].first + i]);
+        if (tokens > most_tokens) most_tokens = tokens;
+        if (m->groups[g].n > most_members) most_members = m->groups[g].n;
+    }
+    if (!m->lanes) {
+        m->lanes = loam_alloc(n_workers(m), sizeof *m->lanes);
+        if (!m->lanes) return loam_fail(err, LOAM_ERR_MEMORY, "encoder");
+        m->n_lanes = n_workers(m);
+        for (size_t i = 0; i < m->n_lanes; i++)
+            m->lanes[i].compute.precision = m->compute.precision;
+    }
+    loam_status st = loam_compute_reserve(&m->compute, 1, widest, err);
+    for (size_t i = 0; i < n && !st; i++) {
+        encoder_lane *a = &m->lanes[i];
+        st = grow_lane(m, a, most_tokens, err);
+        if (!st && n > 1) st = loam_compute_reserve(&a->compute, 1, widest, err);
+        if (!st &&
+            !loam_grow((void **)&a->starts, &a->cap_starts, most_members + 1, sizeof *a->starts))
+            st = loam_fail(err, LOAM_ERR_MEMORY, "group of %zu texts", most_members);
+    }
+    return st;
+}
+
+/* ---- panels ---- */
+
+static loam_stack *stack_at(encoder_layer *l, size_t i) {
+    loam_stack *const all[] = {&l->qkv, &l->out, &l->in, &l->back};
+    return all[i];
+}
+enum { N_STACKS = 4 };
+
+/* Copies of the weights in panels: always for fast, for exact from some use on, and only when
+ * they are not too large. */
+static loam_status make_panels(loam_encoder *m, size_t n_tokens, loam_err *err) {
+    const int fast = m->compute.precision == LOAM_FAST;
+    uint64_t bytes = 0;
+    if (m->packed) return LOAM_OK;
+    if (m->n_seen < PACK_TOKENS) m->n_seen += n_tokens;
+    if (!fast && m->n_seen < PACK_TOKENS) return LOAM_OK;
+    for (size_t i = 0; i < m->info.n_layers; i++)
+        for (size_t k = 0; k < N_STACKS; k++)
+            bytes += loam_stack_copy_bytes(stack_at(&m->layers[i], k), m->compute.precision);
+    if (bytes > (fast ? WIDE_MAX_BYTES : PANELS_MAX_BYTES)) return LOAM_OK;
+    for (size_t i = 0; i < m->info.n_layers; i++) {
+        for (size_t k = 0; k < N_STACKS; k++) {
+            const loam_status st = loam_stack_pack(stack_at(&m->layers[i], k), m->compute.pool,
+                                                   m->compute.precision, err);
+            if (st) return st;
+        }
+    }
+    m->packed = 1;
+    return LOAM_OK;
+}
+
+/* ---- */
+
+/* Groups for the workers one by one if there are enough of them, else for all together. */
+static loam_status plan(loam_encoder *m, const loam_sequences *s, int *apart, loam_err *err) {
+    const size_t workers = n_workers(m);
+    size_t tokens = (s->starts[s->n] - s->starts[0]) / (4 * workers);
+    if (tokens < GROUP_TOKENS_MIN) tokens = GROUP_TOKENS_MIN;
+    if (tokens > GROUP_TOKENS) tokens = GROUP_TOKENS;
+    *apart = 0;
+    if (workers > 1 && m->packed) {
+        const loam_status st = cut_groups(m, s, tokens, err);
+        *apart = m->n_groups >= 2 * workers;
+        if (st || *apart) return st;
+    }
+    return cut_groups(m, s, m->packed ? GROUP_TOKENS : TOGETHER_TOKENS, err);
 }
 
 loam_status loam_encoder_run(loam_encoder *m, const loam_sequences *s, loam_rows rows,
                              loam_encoder_each each, void *ctx, const loam_cancel *cancel,
                              loam_err *err) {
+    int apart = 0;
     if (s->n == 0) return LOAM_OK;
     loam_status st = check_sequences(m, s, err);
     if (!st) st = sort_by_length(m, s, err);
+    if (!st) st = make_panels(m, s->starts[s->n] - s->starts[0], err);
+    if (!st) st = plan(m, s, &apart, err);
+    if (!st) st = reserve_lanes(m, s, apart ? n_workers(m) : 1, err);
     if (st) return st;
-    for (size_t first = 0, n = 0; first < s->n; first += n) {
-        if (cancel && cancel->requested) return loam_fail(err, LOAM_ERR_CANCELLED, "stopped");
-        st = pack_batch(m, s, first, &n, err);
-        if (st) return st;
-        const size_t *members = m->order + first;
-        run_batch(m, s, members, n, rows);
-        if (!all_finite(m->x, (rows == LOAM_ROWS_FIRST ? n : m->starts[n]) * m->info.dim))
-            return loam_fail(err, LOAM_ERR_FORMAT,
-                             "the encoder gives NaN or infinity: its weights are damaged");
-        for (size_t i = 0; i < n; i++) {
-            if (rows == LOAM_ROWS_FIRST)
-                each(ctx, members[i], m->x + i * m->info.dim, 1);
-            else
-                each(ctx, members[i], m->x + m->starts[i] * m->info.dim,
-                     m->starts[i + 1] - m->starts[i]);
-        }
-    }
+
+    run_job j = {.m = m, .s = s, .rows = rows, .each = each, .ctx = ctx, .cancel = cancel};
+    pthread_mutex_init(&j.one, NULL);
+    atomic_init(&j.failed, LOAM_OK);
+    if (apart)
+        loam_pool_for(m->compute.pool, m->n_groups, 1, run_groups, &j);
+    else
+        for (size_t i = 0; i < m->n_groups; i++)
+            run_group(&j, &m->compute, &m->lanes[0], &m->groups[i]);
+    pthread_mutex_destroy(&j.one);
+    st = (loam_status)atomic_load(&j.failed);
+    if (st == LOAM_ERR_CANCELLED) return loam_fail(err, st, "stopped");
+    if (st) return loam_fail(err, st, "the encoder gives NaN or infinity: its weights are damaged");
     return LOAM_OK;
 }
 
@@ -252,8 +391,8 @@ loam_status loam_encoder_score(loam_encoder *m, const loam_sequences *s, float *
     score_job job = {cls, dim};
     loam_status st = loam_encoder_run(m, s, LOAM_ROWS_FIRST, collect_first, &job, cancel, err);
     if (!st)
-        st = loam_compute_reserve(&m->compute, s->n > m->room ? s->n : m->room,
-                                  m->info.inter > dim ? m->info.inter : dim, err);
+        st =
+            loam_compute_reserve(&m->compute, s->n, m->info.inter > dim ? m->info.inter : dim, err);
     if (!st) {
         const loam_weight *dense = &m->head_dense, *last = &m->head_out;
         float *pooled = cls + s->n * dim;
@@ -276,9 +415,16 @@ const loam_arrays *loam_encoder_arrays(const loam_encoder *m) {
 
 void loam_encoder_close(loam_encoder *m) {
     if (!m) return;
-    free_scratch(m);
+    for (size_t i = 0; i < m->n_lanes; i++) {
+        free_lane(&m->lanes[i]);
+        free(m->lanes[i].starts);
+        loam_compute_deinit(&m->lanes[i].compute);
+    }
+    for (size_t i = 0; m->layers && i < m->info.n_layers; i++)
+        for (size_t k = 0; k < N_STACKS; k++) loam_stack_deinit(stack_at(&m->layers[i], k));
+    free(m->lanes);
     free(m->order);
-    free(m->starts);
+    free(m->groups);
     loam_compute_deinit(&m->compute);
     free(m->layers);
     loam_weights_close(m->weights);

@@ -52,7 +52,8 @@ typedef enum loam_rows {
     LOAM_ROWS_FIRST /* only of each first token: the last layer does less */
 } loam_rows;
 
-/* Called once a sequence, not in order: rows is [n_rows, dim], valid during the call. */
+/* Called once a sequence, not in order, from any worker but one at a time: rows is
+ * [n_rows, dim], valid during the call. */
 typedef void (*loam_encoder_each)(void *ctx, size_t sequence, const float *rows, size_t n_rows);
 
 /* Batches are made by length and token count.  Errors: FORMAT (an id or type outside

@@ -206,7 +206,14 @@ static loam_status bind_layer(const binder *b, size_t i, encoder_layer *l) {
     loam_status st = bind_norm(b, path, &l->norm1);
     if (st) return st;
     layer_path(b, i, n->norm2, path);
-    return bind_norm(b, path, &l->norm2);
+    st = bind_norm(b, path, &l->norm2);
+
+    const loam_weight *qkv[] = {&l->q, &l->k, &l->v}, *o = &l->o, *up = &l->up, *down = &l->down;
+    if (!st) st = loam_stack_init(&l->qkv, qkv, 3, b->err);
+    if (!st) st = loam_stack_init(&l->out, &o, 1, b->err);
+    if (!st) st = loam_stack_init(&l->in, &up, 1, b->err);
+    if (!st) st = loam_stack_init(&l->back, &down, 1, b->err);
+    return st;
 }
 
 /* The classifier: BERT has pooler.dense and classifier, RoBERTa classifier.dense and
@@ -280,7 +287,7 @@ loam_status loam_encoder_open(loam_encoder **out, const char *folder, loam_pool 
     m = loam_alloc(1, sizeof *m);
     if (!m) return loam_fail(err, LOAM_ERR_MEMORY, "%s: model", folder);
     m->compute.pool = pool;
-    m->compute.precision = precision;
+    m->compute.precision = precision == LOAM_FAST ? LOAM_FAST : LOAM_EXACT;
     st = loam_config_open(&m->config, folder, err);
     if (!st) st = read_config(m, err);
     if (!st) st = loam_weights_open(&m->weights, folder, &m->config, err);

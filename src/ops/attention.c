@@ -217,7 +217,33 @@ void loam_attention_causal(loam_compute *c, const loam_kv *kv, const loam_attent
         loam_split(c->pool, items, 1, m * p->n_heads * hd * keys * 2, attend_range, &j);
 }
 
-/* An item of packed attention: tile t of all sequences' tiles, and a head. */
+/* Short enough for the kernel that has a whole head's keys and scores in the scratch. */
+static int fits_whole(size_t n, size_t head_dim) {
+    return loam_attend_scratch(n, head_dim) * sizeof(float) <= loam_scratch_worker_bytes(0);
+}
+
+/* A head of a sequence, if it is short. */
+static void whole_range(void *ctx, size_t begin, size_t end, unsigned worker) {
+    const attention_job *j = ctx;
+    float *scratch = (float *)(void *)(j->scratch + worker * j->scratch_stride);
+    for (size_t i = begin; i < end; i++) {
+        const size_t s = i / j->n_heads, at = i % j->n_heads * j->head_dim;
+        const size_t start = j->starts[s], n = j->starts[s + 1] - start;
+        if (n == 0 || !fits_whole(n, j->head_dim)) continue;
+        const loam_attend a = {.q = j->q + start * j->q_stride + at,
+                               .k = (const float *)(const void *)j->k + start * j->q_stride + at,
+                               .v = (const float *)(const void *)j->v + start * j->q_stride + at,
+                               .stride = j->q_stride,
+                               .n = n,
+                               .head_dim = j->head_dim,
+                               .scale = j->a.scale,
+                               .y = j->y + start * j->n_heads * j->head_dim + at,
+                               .y_stride = j->n_heads * j->head_dim};
+        loam_k.attend(&a, scratch);
+    }
+}
+
+/* An item of packed attention: tile t of all long sequences' tiles, and a head. */
 static void packed_range(void *ctx, size_t begin, size_t end, unsigned worker) {
     attention_job j = *(const attention_job *)ctx; /* position fields change per item */
     const size_t n_tiles = j.n_tiles;
@@ -227,7 +253,8 @@ static void packed_range(void *ctx, size_t begin, size_t end, unsigned worker) {
         size_t tile = i / j.n_heads, s = 0;
         for (; s < j.n_seq; s++) {
             const size_t n = j.starts[s + 1] - j.starts[s];
-            const size_t tiles = (n + LOAM_ATTENTION_ROWS - 1) / LOAM_ATTENTION_ROWS;
+            const size_t tiles =
+                fits_whole(n, j.head_dim) ? 0 : (n + LOAM_ATTENTION_ROWS - 1) / LOAM_ATTENTION_ROWS;
             if (tile < tiles) break;
             tile -= tiles;
         }
@@ -253,7 +280,7 @@ void loam_attention_packed(loam_compute *c, const float *q, const float *k, cons
     loam_kernels_ready();
     for (size_t s = 0; s < n_seq; s++) {
         const size_t n = starts[s + 1] - starts[s];
-        tiles += (n + LOAM_ATTENTION_ROWS - 1) / LOAM_ATTENTION_ROWS;
+        if (!fits_whole(n, head_dim)) tiles += (n + LOAM_ATTENTION_ROWS - 1) / LOAM_ATTENTION_ROWS;
         work += 2 * n * n * n_heads * head_dim;
     }
     attention_job j = {
@@ -270,7 +297,8 @@ void loam_attention_packed(loam_compute *c, const float *q, const float *k, cons
         .a = {.q_stride = stride, .kv_stride = stride, .head_dim = head_dim, .scale = scale}};
     j.scratch = loam_scratch_workers(c, LOAM_PARTIAL_BYTES, 0);
     j.scratch_stride = loam_scratch_worker_bytes(0);
-    loam_split(c->pool, tiles * n_heads, n_heads, work, packed_range, &j);
+    loam_split(c->pool, n_seq * n_heads, 1, work, whole_range, &j);
+    if (tiles) loam_split(c->pool, tiles * n_heads, n_heads, work, packed_range, &j);
 }
 
 typedef struct store_job {

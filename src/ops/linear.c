@@ -192,7 +192,7 @@ void loam_linear(loam_compute *c, const loam_weight *const *w, size_t n_w, const
     }
 }
 
-static loam_act act_of(loam_activation act) {
+loam_act loam_act_of(loam_activation act) {
     static const loam_act map[] = {
         [LOAM_SILU] = LOAM_ACT_SILU,           [LOAM_GELU_ERF] = LOAM_ACT_GELU_ERF,
         [LOAM_GELU_TANH] = LOAM_ACT_GELU_TANH, [LOAM_RELU] = LOAM_ACT_RELU,
@@ -206,7 +206,7 @@ void loam_linear_gated(loam_compute *c, const loam_weight *gate, const loam_weig
     LOAM_ASSERT(gate->rows == up->rows && gate->cols == up->cols);
     LOAM_ASSERT(same_activations(c, gate, up));
     loam_kernels_ready();
-    linear_job j = {.act = act_of(act)};
+    linear_job j = {.act = loam_act_of(act)};
     set_weight(c, &j, gate);
     set_weight(c, &j, up);
     for (size_t done = 0; done < m; done += j.m) {
@@ -243,7 +243,7 @@ void loam_linear_argmax(loam_compute *c, const loam_weight *w, const float *x, i
 void loam_activate(loam_compute *c, loam_activation act, float *x, size_t n) {
     (void)c;
     loam_kernels_ready();
-    loam_k.activate(act_of(act), x, n, x);
+    loam_k.activate(loam_act_of(act), x, n, x);
 }
 
 typedef struct gate_job {
@@ -263,7 +263,7 @@ static void gate_range(void *ctx, size_t begin, size_t end, unsigned worker) {
 void loam_gate(loam_compute *c, loam_activation act, const float *gate, const float *up, size_t m,
                size_t n, size_t stride, float *y) {
     loam_kernels_ready();
-    gate_job j = {act_of(act), gate, up, n, stride, y};
+    gate_job j = {loam_act_of(act), gate, up, n, stride, y};
     loam_split(c->pool, m, 1, m * n * 8, gate_range, &j);
 }
 

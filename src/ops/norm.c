@@ -38,6 +38,29 @@ void loam_layer_norm(loam_compute *c, const float *x, const float *weight, const
     loam_split(c->pool, m, 4, m * n, norm_range, &j);
 }
 
+typedef struct add_norm_job {
+    const float *add, *weight, *bias;
+    size_t add_stride, n;
+    float eps, *x;
+} add_norm_job;
+
+static void add_norm_range(void *ctx, size_t begin, size_t end, unsigned worker) {
+    const add_norm_job *j = ctx;
+    (void)worker;
+    for (size_t i = begin; i < end; i++) {
+        float *x = j->x + i * j->n;
+        loam_k.add(j->add + i * j->add_stride, j->n, x);
+        loam_k.layer_norm(x, j->weight, j->bias, j->eps, j->n, x);
+    }
+}
+
+void loam_add_norm(loam_compute *c, const float *add, size_t add_stride, const float *weight,
+                   const float *bias, float eps, size_t m, size_t n, float *x) {
+    loam_kernels_ready();
+    add_norm_job j = {add, weight, bias, add_stride, n, eps, x};
+    loam_split(c->pool, m, 4, m * n * 2, add_norm_range, &j);
+}
+
 typedef struct add_job {
     const float *x;
     float *y;

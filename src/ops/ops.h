@@ -71,6 +71,46 @@ void loam_activate(loam_compute *c, loam_activation act, float *x, size_t n);
 void loam_gate(loam_compute *c, loam_activation act, const float *gate, const float *up, size_t m,
                size_t n, size_t stride, float *y);
 
+/* Weights that share their inputs, one above the other (q, k and v), for many calls: copies in
+ * the order of the kernels' panels may be made (kernels/panels.h).  Products are those of
+ * loam_linear, with the bias and an activation added while the sums are in the cache.
+ *     LOAM_EXACT  the same bits with a copy and without
+ *     LOAM_FAST   wide integers (12 bits, a scale a row and a position); needs the copy */
+enum { LOAM_STACK_MAX = 3 };
+typedef struct loam_stack {
+    size_t n, rows, cols;
+    loam_weight w[LOAM_STACK_MAX];
+    float *bias;   /* [rows rounded up to 16], of all */
+    float *panels; /* exact: [rows / 16][cols][16], or NULL */
+    int16_t *wide; /* fast: [rows / 16][16 * cols rounded up to 64], or NULL */
+    float *scales; /* fast: [rows rounded up] */
+} loam_stack;
+/* The weights must outlive it.  Errors: MEMORY. */
+loam_status loam_stack_init(loam_stack *s, const loam_weight *const *w, size_t n, loam_err *err);
+void loam_stack_deinit(loam_stack *s);
+uint64_t loam_stack_copy_bytes(const loam_stack *s, loam_precision precision);
+/* Make the copy for `precision`, once.  Errors: MEMORY. */
+loam_status loam_stack_pack(loam_stack *s, loam_pool *pool, loam_precision precision,
+                            loam_err *err);
+/* Rows of y: outputs are written in sixteens. */
+static inline size_t loam_stack_stride(size_t rows) {
+    return (rows + 15) / 16 * 16;
+}
+/* Positions as wide integers: q [m, cols rounded up to 64], d [m]. */
+typedef struct loam_wide_room {
+    int16_t *q;
+    float *d;
+} loam_wide_room;
+static inline size_t loam_wide_stride(size_t cols) {
+    return (cols + 63) / 64 * 64;
+}
+
+/* y [m, loam_stack_stride(rows)] = act(x [m, x_stride] * w^T + bias), act NULL: none.  `room` is
+ * used in LOAM_FAST. */
+void loam_stack_linear(loam_compute *c, const loam_stack *s, const loam_activation *act,
+                       const float *x, size_t x_stride, size_t m, const loam_wide_room *room,
+                       float *y);
+
 /* One row of an embedding table, dequantised to f32: out [cols]. */
 void loam_weight_row(const loam_weight *w, size_t row, float *out);
 
@@ -84,6 +124,9 @@ void loam_rms_norm(loam_compute *c, const float *x, const float *weight, float e
 /* LayerNorm; bias may be NULL. */
 void loam_layer_norm(loam_compute *c, const float *x, const float *weight, const float *bias,
                      float eps, size_t m, size_t n, float *y);
+/* x = LayerNorm(add + x): x [m, n], rows of `add` add_stride apart. */
+void loam_add_norm(loam_compute *c, const float *add, size_t add_stride, const float *weight,
+                   const float *bias, float eps, size_t m, size_t n, float *x);
 /* y += x, n values. */
 void loam_residual(loam_compute *c, const float *x, size_t n, float *y);
 

@@ -32,5 +32,6 @@ size_t loam_scratch_acts_bytes(size_t m, size_t cols);
 unsigned char *loam_scratch_workers(const loam_compute *c, size_t shared, size_t cols);
 
 loam_matrix loam_weight_matrix(const loam_weight *w);
+loam_act loam_act_of(loam_activation act); /* the kernels' name of it */
 
 #endif

@@ -130,10 +130,11 @@ loam_status loam_embedder_open(loam_embedder **out, const char *folder,
     *out = NULL;
     e = loam_alloc(1, sizeof *e);
     if (!e) return loam_fail(err, LOAM_ERR_MEMORY, "%s: embedder", folder);
-    e->compute = (loam_compute){.pool = o->pool, .precision = o->precision};
+    const loam_precision precision = o->precision == LOAM_FAST ? LOAM_FAST : LOAM_EXACT;
+    e->compute = (loam_compute){.pool = o->pool, .precision = precision};
     st = loam_st_settings_read(&e->settings, folder, err);
     const char *inner = e->settings.transformer;
-    if (!st) st = loam_encoder_open(&e->encoder, inner, o->pool, o->precision, err);
+    if (!st) st = loam_encoder_open(&e->encoder, inner, o->pool, precision, err);
     if (!st) st = loam_tokenizer_open(&e->tokenizer, inner, err);
     if (!st) st = loam_frame_find(&e->frame, e->tokenizer, err);
     if (!st) st = set_max_tokens(e, folder, err);

@@ -70,7 +70,9 @@ static loam_status open_cross_encoder(loam_reranker *r, const char *folder, cons
                                       const loam_embedder_options *o, loam_err *err) {
     size_t limit = 0;
     loam_status st = read_activation(r, c, err);
-    if (!st) st = loam_encoder_open(&r->encoder, folder, o->pool, o->precision, err);
+    if (!st)
+        st = loam_encoder_open(&r->encoder, folder, o->pool,
+                               o->precision == LOAM_FAST ? LOAM_FAST : LOAM_EXACT, err);
     if (st) return st;
     const loam_encoder_info *info = loam_encoder_get_info(r->encoder);
     if (!info->has_head)

@@ -119,7 +119,7 @@ loam_status loam_lm_reranker_open(loam_lm_reranker **out, const char *folder,
     if (!r) return loam_fail(err, LOAM_ERR_MEMORY, "%s: reranker", folder);
     r->prompt = prompt;
     r->pool = o->pool;
-    r->precision = o->precision;
+    r->precision = o->precision == LOAM_EXACT ? LOAM_EXACT : LOAM_FAST;
     st = loam_decoder_open(&r->decoder, folder, err);
     if (!st) {
         /* plain weights gain nothing but a rounded cache from LOAM_FAST */

@@ -1,0 +1,254 @@
+/* avx2_panel.c - products with panels made beforehand: a tile of 6 positions x 16 rows.
+ *
+ *     f32     per k: 2 loads of the panel, 6 broadcasts, 12 fma              12 sums, 3 more
+ *     wide    per pair of k: the same loads, 12 vpmaddwd, 12 vpaddd          all 16 registers
+ *
+ * A piece of a panel (16 KB at most) stays in L1 while all positions pass; meanwhile the piece
+ * that comes next is fetched into L2, a cache line a step: panels are read once a call and may
+ * come from memory.  vpmaddwd adds two products of 12 bits exactly.
+ */
+#include "avx2.h"
+
+#if defined(__AVX2__)
+#include <math.h>
+
+enum { BLOCK_K = 256, ROWS = LOAM_PANEL_ROWS, COLS = 6 };
+
+typedef struct float_tile {
+    const float *x, *b, *ahead;
+    size_t x_stride, n_k;
+    float *y;
+    size_t y_stride;
+    int begin;
+} float_tile;
+
+#define FOR_COLS(M) _Pragma("GCC unroll 6") for (size_t i = 0; i < (M); i++)
+
+#define DEFINE_FLOAT_TILE(M)                                                                       \
+    static void float_tile_##M(const float_tile *t) {                                              \
+        __m256 lo[M], hi[M];                                                                       \
+        const float *x[M], *b = t->b;                                                              \
+        const char *ahead = (const char *)t->ahead;                                                \
+        FOR_COLS(M) {                                                                              \
+            float *y = t->y + i * t->y_stride;                                                     \
+            x[i] = t->x + i * t->x_stride;                                                         \
+            lo[i] = t->begin ? _mm256_setzero_ps() : _mm256_loadu_ps(y);                           \
+            hi[i] = t->begin ? _mm256_setzero_ps() : _mm256_loadu_ps(y + 8);                       \
+        }                                                                                          \
+        for (size_t k = 0; k < t->n_k; k++, b += ROWS, ahead += 64) {                              \
+            const __m256 b0 = _mm256_loadu_ps(b), b1 = _mm256_loadu_ps(b + 8);                     \
+            _mm_prefetch(ahead, _MM_HINT_T1);                                                      \
+            FOR_COLS(M) {                                                                          \
+                const __m256 xi = _mm256_broadcast_ss(x[i] + k);                                   \
+                lo[i] = _mm256_fmadd_ps(b0, xi, lo[i]);                                            \
+                hi[i] = _mm256_fmadd_ps(b1, xi, hi[i]);                                            \
+            }                                                                                      \
+        }                                                                                          \
+        FOR_COLS(M) {                                                                              \
+            float *y = t->y + i * t->y_stride;                                                     \
+            _mm256_storeu_ps(y, lo[i]);                                                            \
+            _mm256_storeu_ps(y + 8, hi[i]);                                                        \
+        }                                                                                          \
+    }
+
+DEFINE_FLOAT_TILE(1)
+DEFINE_FLOAT_TILE(2)
+DEFINE_FLOAT_TILE(3)
+DEFINE_FLOAT_TILE(4)
+DEFINE_FLOAT_TILE(5)
+DEFINE_FLOAT_TILE(6)
+
+/* Positions of tile i of n: as even as can be. */
+LOAM_INLINE size_t tile_start(size_t m, size_t n, size_t i) {
+    return m / n * i + (i < m % n ? i : m % n);
+}
+
+static void panel_float_avx2(const loam_panel_float *p) {
+    static void (*const tiles[])(const float_tile *t) = {float_tile_1, float_tile_2, float_tile_3,
+                                                         float_tile_4, float_tile_5, float_tile_6};
+    const size_t n_blocks = p->cols ? (p->cols + BLOCK_K - 1) / BLOCK_K : 1;
+    const size_t step = (p->cols + n_blocks - 1) / n_blocks, panel = p->cols * ROWS;
+    const size_t n_tiles = (p->m + COLS - 1) / COLS;
+
+    for (size_t k = 0; k == 0 || k < p->cols; k += step) {
+        const size_t n_k = p->cols - k < step ? p->cols - k : step;
+        for (size_t j = 0; j < p->n_panels; j++) {
+            const size_t next_j = j + 1 < p->n_panels || k + n_k == p->cols ? j + 1 : 0;
+            const size_t next_k = j + 1 < p->n_panels ? k : k + n_k == p->cols ? 0 : k + n_k;
+            for (size_t i = 0; i < n_tiles; i++) {
+                const size_t from = tile_start(p->m, n_tiles, i);
+                const float_tile t = {.x = p->x + from * p->x_stride + k,
+                                      .x_stride = p->x_stride,
+                                      .b = p->panels + j * panel + k * ROWS,
+                                      .ahead = p->panels + next_j * panel + next_k * ROWS,
+                                      .n_k = n_k,
+                                      .y = p->y + from * p->y_stride + j * ROWS,
+                                      .y_stride = p->y_stride,
+                                      .begin = k == 0};
+                tiles[tile_start(p->m, n_tiles, i + 1) - from - 1](&t);
+            }
+        }
+        if (step == 0) break;
+    }
+}
+
+static void panel_pack_avx2(const float *rows, size_t row_stride, size_t cols, float *panel) {
+    size_t k = 0;
+    for (; k + 8 <= cols; k += 8) {
+        for (size_t half = 0; half < 2; half++) {
+            __m256 t[8];
+#pragma GCC unroll 8
+            for (size_t r = 0; r < 8; r++)
+                t[r] = _mm256_loadu_ps(rows + (8 * half + r) * row_stride + k);
+            transpose8(t);
+#pragma GCC unroll 8
+            for (size_t i = 0; i < 8; i++)
+                _mm256_storeu_ps(panel + (k + i) * ROWS + 8 * half, t[i]);
+        }
+    }
+    for (; k < cols; k++)
+        for (size_t r = 0; r < ROWS; r++) panel[k * ROWS + r] = rows[r * row_stride + k];
+}
+
+/* A pair of int16 is a lane of 32 bits: the same transposition, half as many columns. */
+static void panel_pack_wide_avx2(const int16_t *rows, size_t row_stride, size_t cols,
+                                 int16_t *panel) {
+    for (size_t k = 0; k < cols; k += 16) {
+        for (size_t half = 0; half < 2; half++) {
+            __m256 t[8];
+#pragma GCC unroll 8
+            for (size_t r = 0; r < 8; r++)
+                t[r] = _mm256_castsi256_ps(load256(rows + (8 * half + r) * row_stride + k));
+            transpose8(t);
+#pragma GCC unroll 8
+            for (size_t i = 0; i < 8; i++)
+                store256(panel + (k / 2 + i) * 2 * ROWS + 16 * half, _mm256_castps_si256(t[i]));
+        }
+    }
+}
+
+typedef struct wide_tile {
+    const int16_t *x, *b, *ahead;
+    size_t x_stride, n_k;
+    const float *scales, *d;
+    float *y;
+    size_t y_stride;
+    int begin;
+} wide_tile;
+
+/* See avx2_integer.c: keeps gcc from making all products first. */
+#define KEEP(v) __asm__("" : "+x"(v))
+
+#define DEFINE_WIDE_TILE(M)                                                                        \
+    static void wide_tile_##M(const wide_tile *t) {                                                \
+        __m256i lo[M], hi[M];                                                                      \
+        const int16_t *x[M], *b = t->b;                                                            \
+        const char *ahead = (const char *)t->ahead;                                                \
+        FOR_COLS(M) {                                                                              \
+            x[i] = t->x + i * t->x_stride;                                                         \
+            lo[i] = hi[i] = _mm256_setzero_si256();                                                \
+        }                                                                                          \
+        for (size_t k = 0; k < t->n_k; k += 2, b += 2 * ROWS, ahead += 64) {                       \
+            const __m256i b0 = load256(b), b1 = load256(b + 16);                                   \
+            _mm_prefetch(ahead, _MM_HINT_T1);                                                      \
+            FOR_COLS(M) {                                                                          \
+                int32_t pair;                                                                      \
+                memcpy(&pair, x[i] + k, 4);                                                        \
+                const __m256i xi = _mm256_set1_epi32(pair);                                        \
+                lo[i] = _mm256_add_epi32(lo[i], _mm256_madd_epi16(b0, xi));                        \
+                KEEP(lo[i]);                                                                       \
+                hi[i] = _mm256_add_epi32(hi[i], _mm256_madd_epi16(b1, xi));                        \
+                KEEP(hi[i]);                                                                       \
+            }                                                                                      \
+        }                                                                                          \
+        const __m256 s0 = _mm256_loadu_ps(t->scales), s1 = _mm256_loadu_ps(t->scales + 8);         \
+        FOR_COLS(M) {                                                                              \
+            float *y = t->y + i * t->y_stride;                                                     \
+            const __m256 d = _mm256_broadcast_ss(t->d + i);                                        \
+            const __m256 y0 = t->begin ? _mm256_setzero_ps() : _mm256_loadu_ps(y);                 \
+            const __m256 y1 = t->begin ? _mm256_setzero_ps() : _mm256_loadu_ps(y + 8);             \
+            _mm256_storeu_ps(                                                                      \
+                y, _mm256_fmadd_ps(_mm256_mul_ps(s0, d), _mm256_cvtepi32_ps(lo[i]), y0));          \
+            _mm256_storeu_ps(                                                                      \
+                y + 8, _mm256_fmadd_ps(_mm256_mul_ps(s1, d), _mm256_cvtepi32_ps(hi[i]), y1));      \
+        }                                                                                          \
+    }
+
+DEFINE_WIDE_TILE(1)
+DEFINE_WIDE_TILE(2)
+DEFINE_WIDE_TILE(3)
+DEFINE_WIDE_TILE(4)
+DEFINE_WIDE_TILE(5)
+DEFINE_WIDE_TILE(6)
+
+static void panel_wide_avx2(const loam_panel_wide *p) {
+    static void (*const tiles[])(const wide_tile *t) = {wide_tile_1, wide_tile_2, wide_tile_3,
+                                                        wide_tile_4, wide_tile_5, wide_tile_6};
+    const size_t panel = p->cols * ROWS, n_tiles = (p->m + COLS - 1) / COLS;
+
+    for (size_t k = 0; k == 0 || k < p->cols; k += LOAM_WIDE_BLOCK) {
+        const size_t n_k = p->cols - k < LOAM_WIDE_BLOCK ? p->cols - k : LOAM_WIDE_BLOCK;
+        for (size_t j = 0; j < p->n_panels; j++) {
+            const size_t next_j = j + 1 < p->n_panels || k + n_k == p->cols ? j + 1 : 0;
+            const size_t next_k = j + 1 < p->n_panels ? k : k + n_k == p->cols ? 0 : k + n_k;
+            for (size_t i = 0; i < n_tiles; i++) {
+                const size_t from = tile_start(p->m, n_tiles, i);
+                const wide_tile t = {.x = p->x + from * p->x_stride + k,
+                                     .x_stride = p->x_stride,
+                                     .b = p->panels + j * panel + k * ROWS,
+                                     .ahead = p->panels + next_j * panel + next_k * ROWS,
+                                     .n_k = n_k,
+                                     .scales = p->scales + j * ROWS,
+                                     .d = p->d + from,
+                                     .y = p->y + from * p->y_stride + j * ROWS,
+                                     .y_stride = p->y_stride,
+                                     .begin = k == 0};
+                tiles[tile_start(p->m, n_tiles, i + 1) - from - 1](&t);
+            }
+        }
+    }
+}
+
+static void quantize_wide_avx2(const float *x, size_t n, int16_t *q, float *d) {
+    const __m256 sign = _mm256_set1_ps(-0.0f), largest = _mm256_set1_ps(3.402823466e38f);
+    __m256 a = _mm256_setzero_ps(), bad = _mm256_setzero_ps();
+    for (size_t k = 0; k < n; k += 8) {
+        const __m256 v = n - k >= 8 ? _mm256_loadu_ps(x + k) : load_part(x + k, n - k);
+        const __m256 size = _mm256_andnot_ps(sign, v);
+        bad = _mm256_or_ps(bad, _mm256_cmp_ps(size, largest, _CMP_NLE_UQ));
+        a = _mm256_max_ps(size, a);
+    }
+    __m128 h = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    h = _mm_max_ps(h, _mm_movehl_ps(h, h));
+    const float top = _mm_cvtss_f32(_mm_max_ss(h, _mm_movehdup_ps(h)));
+    const int finite = _mm256_movemask_ps(bad) == 0, live = finite && top >= 0x1p-100f;
+    const size_t padded = (n + LOAM_WIDE_UNIT - 1) / LOAM_WIDE_UNIT * LOAM_WIDE_UNIT;
+    *d = live ? top / (float)LOAM_WIDE_MAX : finite ? 0.0f : __builtin_nanf("");
+    if (!live) {
+        memset(q, 0, padded * sizeof *q);
+        return;
+    }
+    const __m256 inverse = _mm256_set1_ps((float)LOAM_WIDE_MAX / top);
+    size_t k = 0;
+    for (; k < n; k += 16) {
+        const size_t left = n - k;
+        const __m256 v0 = left >= 8 ? _mm256_loadu_ps(x + k) : load_part(x + k, left);
+        const __m256 v1 = left >= 16  ? _mm256_loadu_ps(x + k + 8)
+                          : left <= 8 ? _mm256_setzero_ps()
+                                      : load_part(x + k + 8, left - 8);
+        const __m256i pair = _mm256_packs_epi32(_mm256_cvtps_epi32(_mm256_mul_ps(v0, inverse)),
+                                                _mm256_cvtps_epi32(_mm256_mul_ps(v1, inverse)));
+        store256(q + k, _mm256_permute4x64_epi64(pair, 0xd8));
+    }
+    if (k < padded) memset(q + k, 0, (padded - k) * sizeof *q);
+}
+
+void loam_avx2_use_panel(loam_kernels *k) {
+    k->panel_pack = panel_pack_avx2;
+    k->panel_float = panel_float_avx2;
+    k->panel_pack_wide = panel_pack_wide_avx2;
+    k->panel_wide = panel_wide_avx2;
+    k->quantize_wide = quantize_wide_avx2;
+}
+
+#endif
