@@ -28,6 +28,23 @@ run loam generate -m "$model" --prompt hello -n 4
 expect 3 "no tokenizer"; one_line "no tokenizer"
 run loam perplexity -m "$model" --ids '[34, 140, 10, 188]' --json --tokens
 expect 0 "perplexity"; prints '"tokens": 4, "scored": 3' "perplexity"; prints '"nll": [' "perplexity"
+# compared: both means are those of the single runs, in windows too
+value() { grep -o "\"$1\": [^,}]*" "$work/out" | sed 's/.*: //'; }
+many=$(seq -s, 3 2 300)
+for window in 2048 40; do
+    for precision in exact fast; do
+        run loam perplexity -m "$model" --ids "[$many]" --n-ctx $window --json --precision $precision
+        eval "$precision=$(value mean_nll)"
+    done
+    run loam perplexity -m "$model" --ids "[$many]" --n-ctx $window --json --compare
+    expect 0 "compare"
+    check test "$(value mean_nll_exact)" = "$exact"
+    check test "$(value mean_nll_fast)" = "$fast"
+    check test "$exact" != "$fast"
+    check awk "BEGIN { exit !($(value divergence) > 0 && $(value divergence) < 0.1 && $(value agreement) > 0.7) }"
+done
+run loam perplexity -m "$model" --ids '[34, 140]' --compare --precision fast
+expect 2 "compare in one precision"; one_line "compare in one precision"
 
 # with one: text, template, standard input
 cp $source/tokenizer/* "$model"
