@@ -129,6 +129,7 @@ void cli_start(const char *program) {
     catch (SIGINT, on_interrupt, 0);
     catch (SIGTERM, on_interrupt, 0);
     catch (SIGBUS, on_bus_error, 0);
+    catch (SIGXFSZ, SIG_IGN, 0); /* a file that may not grow is a failed write, with a message */
 }
 
 void cli_flush(void) {

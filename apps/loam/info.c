@@ -183,11 +183,6 @@ static int is_index(const loam_arrays *arrays) {
     return n >= 2;
 }
 
-static int ends_with(const char *s, const char *end) {
-    const size_t n = strlen(s), n_end = strlen(end);
-    return n >= n_end && strcmp(s + n - n_end, end) == 0;
-}
-
 static void print(loam_buf *b) {
     if (b->failed) cli_fail(CLI_EXIT_RESOURCES, "out of memory");
     cli_stdout_text(b->data, b->n);
@@ -208,7 +203,7 @@ int loam_cmd_info(int argc, char **argv) {
     } else {
         loam_arrays *arrays;
         if (loam_arrays_open(&arrays, path, &err)) cli_die(&err);
-        if (loam_arrays_container(arrays) == LOAM_NPY && ends_with(path, ".npz"))
+        if (loam_arrays_container(arrays) == LOAM_NPY && loam_ends_with(path, ".npz"))
             cli_fail(CLI_EXIT_INVALID, "%s: damaged: one npy array and no archive", path);
         const int index = is_index(arrays);
         if (!index) describe_file(&b, path, arrays, &a);

@@ -61,11 +61,6 @@ static int has_template(const char *folder) {
 
 /* ---- parameters ---- */
 
-static int ends_with(const char *s, const char *end) {
-    const size_t n = strlen(s), n_end = strlen(end);
-    return n >= n_end && strcmp(s + n - n_end, end) == 0;
-}
-
 /* The sibling of PATH.weight that is called PATH`end`. */
 static const loam_tensor *sibling(const loam_arrays *arrays, const char *name, const char *end) {
     loam_buf other = {0};
@@ -93,9 +88,9 @@ static void count_parameters(model_facts *f, const loam_arrays *arrays,
         const loam_tensor *t = loam_arrays_at(arrays, i);
         const uint64_t n = loam_tensor_count(t);
         f->array_bytes += t->bytes;
-        if (ends_with(t->name, ".scales")) continue;
-        if (ends_with(t->name, ".biases")) continue;
-        if (t->dtype == LOAM_U32 && ends_with(t->name, ".weight") &&
+        if (loam_ends_with(t->name, ".scales")) continue;
+        if (loam_ends_with(t->name, ".biases")) continue;
+        if (t->dtype == LOAM_U32 && loam_ends_with(t->name, ".weight") &&
             sibling(arrays, t->name, ".scales")) {
             const int64_t bits = bits_of(quantization, t->name);
             f->packed++;

@@ -20,7 +20,7 @@ typedef struct args {
     const char *vdb_path, *model, *chunker, *precision, *text_field;
     cli_strings include, exclude;
     size_t size, overlap, threads, batch;
-    int rebuild, json, dry_run, show_text;
+    int rebuild, json, dry_run, show_text, skip_bad;
 } args;
 
 #define NOT_GIVEN ((size_t)-1)
@@ -46,6 +46,10 @@ static const cli_option OPTIONS[] = {
      "in folders: leave out files and folders of this name (repeatable)", 0, 0},
     {"text-field", 0, CLI_STRING, offsetof(args, text_field), "NAME",
      "of JSONL and CSV (default: text, content or body)", 0, 0},
+    {"skip-bad", 0, CLI_FLAG, offsetof(args, skip_bad), "",
+     "leave out lines of JSONL and rows of CSV that are damaged, with one warning a file; without "
+     "it such a file is an error that names the line",
+     0, 0},
     {"threads", 't', CLI_SIZE, offsetof(args, threads), "N",
      "threads (default: the CPUs this process may use)", 0, 256},
     {"batch", 0, CLI_SIZE, offsetof(args, batch), "N",
@@ -479,6 +483,10 @@ static void take_sample(job *j, loam_sample *sample) {
     reading *r = sample->value;
     j->bytes_done += file->size;
     if (sample->err.status == LOAM_ERR_MEMORY) ingest_no_memory();
+    if (!sample->err.status && r->doc.n_skipped)
+        cli_warn("%s: %zu record%s left out: %s%s", file->path, r->doc.n_skipped,
+                 r->doc.n_skipped == 1 ? "" : "s",
+                 r->doc.n_skipped == 1 ? "" : "the first: ", r->doc.first_skipped);
     if (sample->err.status)
         ingest_fail(&j->files, file->path, sample->err.msg);
     else if (j->a.show_text)
@@ -718,7 +726,8 @@ int loam_cmd_ingest(int argc, char **argv) {
     judge_old(&j);
     j.pdf_helper = cli_helper_path("loam-pdf");
     j.html_helper = cli_helper_path("loam-html");
-    j.reader = (loam_reader){j.pdf_helper, j.html_helper, j.a.text_field, &cli_cancel};
+    j.reader =
+        (loam_reader){j.pdf_helper, j.html_helper, j.a.text_field, &cli_cancel, j.a.skip_bad};
     keep_elsewhere(&j);
     j.progress = cli_progress_new("ingesting", j.files.bytes, "B");
     run_stream(&j);

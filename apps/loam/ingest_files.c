@@ -75,11 +75,6 @@ static int matches(const cli_strings *patterns, const char *path, size_t n_root)
     return 0;
 }
 
-static int ends_with(const char *s, const char *end) {
-    const size_t n = strlen(s), m = strlen(end);
-    return n >= m && strcmp(s + n - m, end) == 0;
-}
-
 static int skip_path(void *ctx, const char *path, int is_folder) {
     selection *s = ctx;
     if (matches(s->exclude, path, s->n_root)) return 1;
@@ -87,7 +82,7 @@ static int skip_path(void *ctx, const char *path, int is_folder) {
     if (s->include->n > 0) return !matches(s->include, path, s->n_root);
     /* an index's own sidecar, should it lie among the documents */
     const int wanted = (loam_document_kind_of_name(path) != LOAM_DOCUMENT_UNKNOWN &&
-                        !ends_with(path, ".npz.meta.json")) ||
+                        !loam_ends_with(path, ".npz.meta.json")) ||
                        loam_document_is_foreign(path);
     s->files->n_skipped += !wanted;
     return !wanted;

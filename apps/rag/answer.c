@@ -144,6 +144,11 @@ void rag_put_context_json(loam_buf *b, const rag_context *c, size_t number) {
                         (long long)c->chunk.end);
     else
         loam_buf_puts(b, ",\"begin\":null,\"end\":null");
+    if (c->chunk.begin >= 0) /* the same as loam search --json says it */
+        loam_buf_printf(b, ",\"span\":[%lld,%lld]", (long long)c->chunk.begin,
+                        (long long)c->chunk.end);
+    else
+        loam_buf_puts(b, ",\"span\":null");
     loam_buf_puts(b, ",\"text\":");
     loam_json_put_string(b, c->chunk.text.data, c->chunk.text.n);
     loam_buf_putc(b, '}');

@@ -70,11 +70,6 @@ static const char *key_of(rag_app *app) {
     return app->prefix_key;
 }
 
-static int has_end(const char *name, const char *end) {
-    const size_t n = strlen(name), m = strlen(end);
-    return n >= m && !strcmp(name + n - m, end);
-}
-
 static int is_off(const rag_app *app, size_t n_prompt) {
     return !strcmp(app->args->prefix_cache, "off") || n_prompt <= MIN_PROMPT;
 }
@@ -94,7 +89,8 @@ static size_t find_best(rag_app *app, const char *folder, DIR *d, const loam_ids
     for (struct dirent *e; *key && (e = readdir(d)) != NULL;) {
         size_t n;
         loam_err err = {0};
-        if (strncmp(e->d_name, key, strlen(key)) != 0 || !has_end(e->d_name, ".kv")) continue;
+        if (strncmp(e->d_name, key, strlen(key)) != 0 || !loam_ends_with(e->d_name, ".kv"))
+            continue;
         const int length = snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
         if (length < 0 || length >= PATH_MAX) continue;
         if (loam_session_peek(app->session, path, ids->ids, ids->n, &n, &err)) {
@@ -160,7 +156,7 @@ static size_t list_entries(DIR *d, entry **list, uint64_t *total) {
     for (struct dirent *e; (e = readdir(d)) != NULL;) {
         struct stat st;
         const int is_temp = strstr(e->d_name, ".kv.tmp-") != NULL;
-        if (!is_temp && !has_end(e->d_name, ".kv")) continue;
+        if (!is_temp && !loam_ends_with(e->d_name, ".kv")) continue;
         if (fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) || !S_ISREG(st.st_mode))
             continue;
         if (is_temp) {

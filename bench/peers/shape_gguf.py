@@ -71,6 +71,8 @@ def main():
         "tokenizer.ggml.token_type": (INT32, [2, 3, 3] + [6] * 256 + [1] * (vocab - 259)),
         "tokenizer.ggml.bos_token_id": 1, "tokenizer.ggml.eos_token_id": 2,
     }
+    if arch == "phi3":
+        fields["phi3.attention.sliding_window"] = 8192  # sees all; ik_llama.cpp does not load it without one
     tensors = [("token_embd.weight", (dim, vocab), Q6_K if tied else Q4_0), ("output_norm.weight", (dim,), F32)]
     if not tied:
         tensors.append(("output.weight", (dim, vocab), Q6_K))

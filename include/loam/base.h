@@ -79,6 +79,9 @@ LOAM_API void loam_buf_deinit(loam_buf *b);               /* frees; zeroed after
  * values above U+10FFFF), or n when the text is sound. */
 LOAM_API size_t loam_utf8_check(const char *s, size_t n);
 
+/* 1 when the string `s` ends with `end`. */
+LOAM_API int loam_ends_with(const char *s, const char *end);
+
 /* A pool of worker threads, made once by the program and lent to whatever
  * computes.  `n_threads` 0 means the CPUs this process may use (affinity mask
  * and cgroup quota).  The caller of a parallel function works as worker 0, so a

@@ -173,6 +173,8 @@ typedef struct loam_document {
     size_t n_headings, cap_headings;
     loam_part *parts;
     size_t n_parts, cap_parts;
+    size_t n_skipped;        /* records that did not fit, left out as the reader wanted */
+    char first_skipped[160]; /* why the first of them */
 } loam_document;
 
 typedef struct loam_reader {
@@ -180,6 +182,7 @@ typedef struct loam_reader {
         *html_helper;          /* paths of loam-pdf and loam-html; NULL: such files are an error */
     const char *text_field;    /* of JSONL and CSV; NULL: text, content or body */
     const loam_cancel *cancel; /* may be NULL */
+    int skip_bad;              /* JSONL and CSV: leave a bad record out instead of failing */
 } loam_reader;
 
 /* The kind a file name promises (".gz" is looked through); UNKNOWN for names that are no documents. */

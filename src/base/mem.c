@@ -103,3 +103,8 @@ void loam_buf_deinit(loam_buf *b) {
     free(b->data);
     *b = (loam_buf){0};
 }
+
+int loam_ends_with(const char *s, const char *end) {
+    const size_t n = strlen(s), n_end = strlen(end);
+    return n >= n_end && memcmp(s + n - n_end, end, n_end) == 0;
+}

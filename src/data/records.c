@@ -58,6 +58,14 @@ static void json_id(const loam_json_value *record, char out[512]) {
     }
 }
 
+/* Was the record left out, as the reader wanted?  Only what is wrong with the record itself. */
+static int is_skipped(loam_document *doc, const loam_reader *reader, const loam_err *err) {
+    if (!reader->skip_bad || err->status != LOAM_ERR_FORMAT) return 0;
+    if (doc->n_skipped++ == 0)
+        snprintf(doc->first_skipped, sizeof doc->first_skipped, "%.159s", err->msg);
+    return 1;
+}
+
 static loam_status add_json_line(loam_document *doc, const char *name, const char *text, size_t n,
                                  size_t n_line, const loam_reader *reader, loam_err *err) {
     char where[64], id[512];
@@ -92,9 +100,13 @@ loam_status document_read_jsonl(loam_document *doc, const char *name, const loam
         size_t first = at;
         while (first < end && strchr(" \t", text->data[first])) first++;
         if (first < end) {
-            loam_status st =
-                add_json_line(doc, name, text->data + at, end - at, n_line, reader, err);
-            if (st) return st;
+            loam_err own = {0};
+            const loam_status st =
+                add_json_line(doc, name, text->data + at, end - at, n_line, reader, &own);
+            if (st && !is_skipped(doc, reader, &own)) {
+                if (err) *err = own;
+                return st;
+            }
         }
         at = end + 1;
     }
@@ -131,7 +143,7 @@ static int add_whole_row(loam_document *doc, const char *name, const loam_csv *c
 static loam_status read_rows(loam_document *doc, const char *name, loam_csv *csv,
                              const loam_reader *reader, loam_err *err) {
     int r = loam_csv_next(csv, err);
-    if (r < 0) return err ? err->status : LOAM_ERR_FORMAT;
+    if (r < 0) return err->status;
     if (r == 0) return LOAM_OK;
     const char *wanted[] = {reader->text_field, NULL};
     const size_t i_text = find_column(csv, reader->text_field ? wanted : TEXT_FIELDS);
@@ -149,8 +161,9 @@ static loam_status read_rows(loam_document *doc, const char *name, loam_csv *csv
     for (size_t n_row = 1; !st; n_row++) {
         r = loam_csv_next(csv, err);
         if (r == 0) break;
+        if (r < 0 && is_skipped(doc, reader, err)) continue;
         if (r < 0) {
-            st = err ? err->status : LOAM_ERR_FORMAT;
+            st = err->status;
             break;
         }
         size_t n = 0;

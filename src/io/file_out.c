@@ -6,15 +6,18 @@
 
 #include <loam/tensor.h>
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { BUFFER_BYTES = 1 << 16 };
+enum { BUFFER_BYTES = 1 << 16, STALE_SECONDS = 3600 };
 
 /* Where the file really goes: through a symbolic link, so that the link stays. */
 static char *resolve_target(const char *path) {
@@ -24,6 +27,33 @@ static char *resolve_target(const char *path) {
         if (real) return real;
     }
     return loam_strdup(path);
+}
+
+/* What a killed process left half written beside `target`: files of this very pattern that are
+ * ours, that nobody writes to (a writer holds a lock) and that are an hour old (a writer may have
+ * made its file and not locked it yet). */
+static void remove_stale(const char *target) {
+    static const char HEX[] = "0123456789abcdef";
+    const char *slash = strrchr(target, '/'), *name = slash ? slash + 1 : target;
+    char *folder = slash == target ? loam_strdup("/")
+                   : slash         ? loam_strndup(target, (size_t)(slash - target))
+                                   : loam_strdup(".");
+    const size_t n = strlen(name);
+    DIR *d = folder ? opendir(folder) : NULL;
+    for (struct dirent *e; d && (e = readdir(d)) != NULL;) {
+        struct stat st;
+        if (strncmp(e->d_name, name, n) != 0 || strncmp(e->d_name + n, ".tmp-", 5) != 0 ||
+            strspn(e->d_name + n + 5, HEX) != 8 || e->d_name[n + 13])
+            continue;
+        const int fd = openat(dirfd(d), e->d_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+        if (fd < 0) continue;
+        if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == geteuid() &&
+            time(NULL) - st.st_mtim.tv_sec > STALE_SECONDS && flock(fd, LOCK_EX | LOCK_NB) == 0)
+            unlinkat(dirfd(d), e->d_name, 0);
+        close(fd);
+    }
+    if (d) closedir(d);
+    free(folder);
 }
 
 /* Create a new file beside `target`; its name in *temp. */
@@ -38,7 +68,10 @@ static int create_temp(const char *target, unsigned mode, char **temp) {
             return -1;
         }
         const int fd = open(*temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
-        if (fd >= 0) return fd;
+        if (fd >= 0) {
+            flock(fd, LOCK_EX | LOCK_NB); /* where there are no locks, the age alone tells */
+            return fd;
+        }
         free(*temp);
         *temp = NULL;
         if (errno != EEXIST) return -1;
@@ -62,8 +95,10 @@ loam_status loam_file_out_open(loam_file_out *o, const char *path, unsigned mode
     }
     if (exists && !S_ISREG(st.st_mode))
         o->fd = open(o->target, O_WRONLY | O_CLOEXEC | O_NOCTTY);
-    else
+    else {
+        remove_stale(o->target);
         o->fd = create_temp(o->target, mode, &o->temp);
+    }
     /* what the user keeps to himself stays so: a replaced file keeps its mode */
     if (o->fd >= 0 && o->temp && exists && fchmod(o->fd, st.st_mode & 0777) != 0) {
         const int e = errno;

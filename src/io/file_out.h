@@ -5,7 +5,8 @@
  *     loam_file_out_write(&o, bytes, n);        as often as needed; errors are kept
  *     return loam_file_out_commit(&o, err);     or loam_file_out_abandon(&o)
  *
- * Temp file beside the target, fsync, rename, fsync of the folder.  A file that is replaced
+ * Temp file beside the target, fsync, rename, fsync of the folder.  What killed writers of the
+ * same target left is removed when it is an hour old.  A file that is replaced
  * keeps its mode; `mode` is for a new one.  A target that is a device or a pipe is written
  * directly.
  */

@@ -17,11 +17,6 @@ typedef struct folder_plan {
     int tied;
 } folder_plan;
 
-static int ends_with(const char *s, const char *end) {
-    const size_t n = strlen(s), e = strlen(end);
-    return n >= e && strcmp(s + n - e, end) == 0;
-}
-
 static loam_status read_config(folder_plan *p, loam_err *err) {
     const char *src = p->job->src;
     char *path = loam_path_join(src, "config.json");
@@ -123,7 +118,7 @@ static loam_status read_triple(const folder_plan *p, const char *path, const loa
 /* The part after the last dot off: the module's path, or NULL when the tensor is
  * no ".weight". */
 static char *module_path(const char *name) {
-    return ends_with(name, ".weight") ? loam_strndup(name, strlen(name) - 7) : NULL;
+    return loam_ends_with(name, ".weight") ? loam_strndup(name, strlen(name) - 7) : NULL;
 }
 
 static loam_status add_triple(folder_plan *p, const char *path, const loam_tensor *w,
@@ -197,9 +192,9 @@ static loam_status plan_tensors(folder_plan *p, loam_err *err) {
     loam_status st = LOAM_OK;
     for (size_t i = 0; i < loam_arrays_count(a) && !st; i++) {
         const loam_tensor *t = loam_arrays_at(a, i);
-        if (ends_with(t->name, "rotary_emb.inv_freq")) continue;
+        if (loam_ends_with(t->name, "rotary_emb.inv_freq")) continue;
         if (p->tied && strncmp(t->name, "lm_head.", 8) == 0) continue;
-        if (ends_with(t->name, ".scales") || ends_with(t->name, ".biases")) {
+        if (loam_ends_with(t->name, ".scales") || loam_ends_with(t->name, ".biases")) {
             char *path = loam_strndup(t->name, strlen(t->name) - 7);
             char *weight = path ? loam_format("%s.weight", path) : NULL;
             const loam_tensor *w = weight ? loam_arrays_find(a, weight) : NULL;

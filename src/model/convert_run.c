@@ -294,11 +294,6 @@ static loam_status copy_file(int from_dir, int to_dir, const char *name, loam_er
     return st;
 }
 
-static int ends_with(const char *s, const char *end) {
-    const size_t n = strlen(s), e = strlen(end);
-    return n >= e && strcmp(s + n - e, end) == 0;
-}
-
 /* What travels with the weights: tokenizer, templates, settings, licence. */
 static int is_small_file(const convert_job *job, const char *name) {
     static const char *const ends[] = {".json",     ".txt",   ".jinja", ".model",
@@ -307,7 +302,7 @@ static int is_small_file(const convert_job *job, const char *name) {
     for (size_t i = 0; i < job->n_files; i++)
         if (strcmp(job->files[i].name, name) == 0) return 0;
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
-        if (ends_with(name, ends[i])) return 1;
+        if (loam_ends_with(name, ends[i])) return 1;
     return strncmp(name, "LICENSE", 7) == 0 || strncmp(name, "NOTICE", 6) == 0;
 }
 
@@ -333,7 +328,7 @@ static loam_status copy_folder(const convert_job *job, int from, int to, int dep
             if (made >= 0) close(made);
             close(inner);
         } else if (S_ISREG(sb.st_mode) &&
-                   (is_small_file(job, name) || (depth && ends_with(name, ".safetensors")))) {
+                   (is_small_file(job, name) || (depth && loam_ends_with(name, ".safetensors")))) {
             st = copy_file(from, to, name, err);
         }
     }

@@ -428,18 +428,13 @@ loam_weight loam_weight_slice(const loam_weight *w, size_t first, size_t rows) {
     return s;
 }
 
-static int ends_with(const char *s, const char *end) {
-    const size_t n = strlen(s), m = strlen(end);
-    return n >= m && strcmp(s + n - m, end) == 0;
-}
-
 const char *loam_weights_unused(const loam_weights *w, const char *prefix) {
     const size_t n = strlen(prefix);
     for (size_t i = 0; i < w->n_tensors; i++) {
         const char *name = loam_arrays_at(w->arrays, i)->name;
         if (w->used[i] || strncmp(name, prefix, n) != 0) continue;
-        if (ends_with(name, ".inv_freq") || ends_with(name, ".masked_bias") ||
-            ends_with(name, ".attn.bias"))
+        if (loam_ends_with(name, ".inv_freq") || loam_ends_with(name, ".masked_bias") ||
+            loam_ends_with(name, ".attn.bias"))
             continue;
         return name;
     }

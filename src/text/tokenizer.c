@@ -51,11 +51,6 @@ void loam_tokenizer_close(loam_tokenizer *t) {
 
 typedef enum source { FROM_NONE, FROM_JSON, FROM_SPM, FROM_BPE, FROM_VOCAB_TXT } source;
 
-static int ends_with(const char *s, const char *end) {
-    const size_t n = strlen(s), m = strlen(end);
-    return n >= m && strcmp(s + n - m, end) == 0;
-}
-
 /* What there is to read: `path` is a folder or one of the files. */
 static loam_status find_source(const char *path, source *kind, char **file, char **folder,
                                loam_err *err) {
@@ -69,15 +64,16 @@ static loam_status find_source(const char *path, source *kind, char **file, char
     if (!loam_path_is_folder(path)) {
         if (!loam_path_exists(path))
             return loam_fail(err, LOAM_ERR_NOT_FOUND, "%s: no such file or folder", path);
-        *kind = ends_with(path, ".model")                                        ? FROM_SPM
-                : ends_with(path, "vocab.json") || ends_with(path, "merges.txt") ? FROM_BPE
-                : ends_with(path, ".txt")                                        ? FROM_VOCAB_TXT
-                                                                                 : FROM_JSON;
+        *kind = loam_ends_with(path, ".model") ? FROM_SPM
+                : loam_ends_with(path, "vocab.json") || loam_ends_with(path, "merges.txt")
+                    ? FROM_BPE
+                : loam_ends_with(path, ".txt") ? FROM_VOCAB_TXT
+                                               : FROM_JSON;
         const char *slash = strrchr(path, '/');
         *folder = slash ? loam_strndup(path, slash == path ? 1 : (size_t)(slash - path))
                         : loam_strdup(".");
         *file = !*folder ? NULL
-                : *kind == FROM_BPE && ends_with(path, "merges.txt")
+                : *kind == FROM_BPE && loam_ends_with(path, "merges.txt")
                     ? loam_path_join(*folder, "vocab.json")
                     : loam_strdup(path);
         return *file ? LOAM_OK : loam_fail(err, LOAM_ERR_MEMORY, "%s", path);

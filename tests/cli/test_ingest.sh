@@ -34,6 +34,26 @@ chunks=$(count chunks)
 [ "$chunks" -gt 20 ] || check "chunks" "$chunks" "more than 20"
 check "files" "$(ls a.npz* | tr '\n' ' ')" "a.npz a.npz.meta.json "
 check "pages in the sidecar" "$("$loam" search --vdb-path a.npz --embed-model "$model" --json --top-k 500 x 2>/dev/null | grep -o '"page": 2' | head -1)" '"page": 2'
+# a damaged record is an error that names its line, or left out when asked
+printf '{"text": "The first one."}\n{"text": broken\n{"text": "The last one."}\n' >bad.jsonl
+printf 'id,text\n1,The first row.\n2,too,many\n3,The last row.\n' >bad.csv
+for kind in jsonl csv; do
+    line=$([ $kind = jsonl ] && echo 2 || echo 3)
+    ingest bad.$kind --vdb-path bad-$kind.npz >out
+    check "a damaged $kind" "$?" 4
+    grep -q "bad.$kind.*line $line" "$work/err" || check "a damaged $kind" "$(cat "$work/err")" "line $line"
+    ingest bad.$kind --vdb-path bad-$kind.npz --skip-bad --json >out
+    check "--skip-bad of $kind" "$?" 0
+    check "--skip-bad of $kind" "$(count chunks)" 2
+    check "--skip-bad of $kind: lines of the warning" "$(wc -l <"$work/err")" 1
+    grep -q "bad.$kind: 1 record left out: line $line" "$work/err" || check "--skip-bad of $kind" "$(cat "$work/err")" "line $line"
+done
+# what a killed writer left goes at the next writing, when it is old and of this very name
+touch -d '2 hours ago' bad-csv.npz.new.tmp-0123abcd bad-csv.npz.new.tmp-0123abc bad-csv.npz.new.tmp-0123abcg other.npz.new.tmp-0123abcd
+touch bad-csv.npz.new.tmp-00000000
+ingest bad.csv --vdb-path bad-csv.npz --skip-bad --rebuild >out
+check "left by killed writers" "$(ls *.tmp-* | tr '\n' ' ')" "bad-csv.npz.new.tmp-00000000 bad-csv.npz.new.tmp-0123abc bad-csv.npz.new.tmp-0123abcg other.npz.new.tmp-0123abcd "
+rm -f *.tmp-* bad*
 # queries of standard input: one search, each result as that of a query alone, whatever is scanned
 hits() { grep -oE '"(id|score)": [-0-9.e]+' "$@" | tr '\n' ' '; }
 for q in "a row" "two columns"; do "$loam" search --vdb-path a.npz --embed-model "$model" --json "$q" 2>/dev/null; done >alone
