@@ -43,6 +43,9 @@ ISA_avx2       := $(if $(X86),-mavx2 -mfma -mf16c)
 ISA_avx512     := $(if $(X86),-mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq)
 ISA_avx512vnni := $(ISA_avx512) $(if $(X86),-mavx512vnni)
 ISA_amx        := $(ISA_avx512vnni) $(if $(X86),-mavx512vbmi -mamx-tile -mamx-int8 -mamx-bf16)
+ARM := $(filter aarch64 arm64,$(shell $(CC) -dumpmachine | cut -d- -f1))
+ISA_neondot    := $(if $(ARM),-march=armv8.2-a+dotprod)
+ISA_neoni8mm   := $(if $(ARM),-march=armv8.2-a+dotprod+i8mm)
 ISA_ref        := -fno-tree-vectorize
 isa_of = $(firstword $(subst _, ,$(basename $(notdir $1))))
 
@@ -79,12 +82,12 @@ $(O)/%.o: %.c Makefile
 
 $(LIB): $(LIB_OBJ)
 	@rm -f $@
-	$(Q)ar rcs $@ $^
+	$(Q)$(AR) rcs $@ $^
 
 $(O)/libcli.a: $(CLI_OBJ)
 	@mkdir -p $(@D)
 	@rm -f $@
-	$(Q)ar rcs $@ $^
+	$(Q)$(AR) rcs $@ $^
 
 .SECONDARY: # keep object files
 .SECONDEXPANSION:

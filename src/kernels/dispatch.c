@@ -36,6 +36,17 @@ enum {
 #define AVX512_BITS (bit_AVX2 | bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL)
 #endif
 
+#if defined(__aarch64__)
+#if defined(__APPLE__)
+#include <sys/sysctl.h>
+#elif defined(__linux__)
+#include <sys/auxv.h>
+#endif
+
+/* bits of Linux's AT_HWCAP and AT_HWCAP2, which stand for the features elsewhere, too */
+enum { HAS_FP = 1 << 0, HAS_ASIMD = 1 << 1, HAS_ASIMDDP = 1 << 20, HAS_I8MM = 1 << 13 };
+#endif
+
 /* In the order of loam_isa; each set starts from the one before it that is possible. */
 static const isa_set sets[] = {
     {LOAM_ISA_REF, {0}, loam_kernels_use_ref},
@@ -54,6 +65,12 @@ static const isa_set sets[] = {
       [LOAM_XCR0] = XCR0_AVX512 | XCR0_TILES,
       [LOAM_TILES] = LOAM_TILES_SHAPE | LOAM_TILES_PERMITTED},
      loam_kernels_use_amx},
+#elif defined(__aarch64__)
+    {LOAM_ISA_NEON, {[LOAM_HWCAP] = HAS_FP | HAS_ASIMD}, loam_kernels_use_neon},
+    {LOAM_ISA_NEONDOT, {[LOAM_HWCAP] = HAS_FP | HAS_ASIMD | HAS_ASIMDDP}, loam_kernels_use_neondot},
+    {LOAM_ISA_NEONI8MM,
+     {[LOAM_HWCAP] = HAS_FP | HAS_ASIMD | HAS_ASIMDDP, [LOAM_HWCAP2] = HAS_I8MM},
+     loam_kernels_use_neoni8mm},
 #endif
 };
 
@@ -99,6 +116,27 @@ loam_machine loam_machine_read(void) {
     }
     if ((m.word[LOAM_CPUID_7_EDX] & EDX_AMX_TILE) && (m.word[LOAM_XCR0] & XCR0_TILES) == XCR0_TILES)
         m.word[LOAM_TILES] = read_tiles();
+    return m;
+}
+#elif defined(__aarch64__) && defined(__APPLE__)
+static int has_feature(const char *name) {
+    int there = 0;
+    size_t size = sizeof there;
+    return sysctlbyname(name, &there, &size, NULL, 0) == 0 && there;
+}
+
+loam_machine loam_machine_read(void) {
+    loam_machine m = {0};
+    m.word[LOAM_HWCAP] = HAS_FP | HAS_ASIMD; /* every Apple core */
+    if (has_feature("hw.optional.arm.FEAT_DotProd")) m.word[LOAM_HWCAP] |= HAS_ASIMDDP;
+    if (has_feature("hw.optional.arm.FEAT_I8MM")) m.word[LOAM_HWCAP2] |= HAS_I8MM;
+    return m;
+}
+#elif defined(__aarch64__) && defined(__linux__)
+loam_machine loam_machine_read(void) {
+    loam_machine m = {0};
+    m.word[LOAM_HWCAP] = getauxval(AT_HWCAP);
+    m.word[LOAM_HWCAP2] = getauxval(AT_HWCAP2);
     return m;
 }
 #else

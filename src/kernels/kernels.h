@@ -31,6 +31,9 @@ typedef enum loam_isa {
     LOAM_ISA_AVX2,
     LOAM_ISA_AVX512VNNI,
     LOAM_ISA_AMX,
+    LOAM_ISA_NEON, /* 64-bit ARM: armv8.0, dot products, integer matrices */
+    LOAM_ISA_NEONDOT,
+    LOAM_ISA_NEONI8MM,
     LOAM_ISA_BEST /* whatever this machine can */
 } loam_isa;
 
@@ -271,5 +274,8 @@ void loam_kernels_use_ref_panel(loam_kernels *k);
 void loam_kernels_use_avx2(loam_kernels *k);
 void loam_kernels_use_avx512vnni(loam_kernels *k);
 void loam_kernels_use_amx(loam_kernels *k);
+void loam_kernels_use_neon(loam_kernels *k);
+void loam_kernels_use_neondot(loam_kernels *k);
+void loam_kernels_use_neoni8mm(loam_kernels *k);
 
 #endif

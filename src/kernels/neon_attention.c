@@ -101,8 +101,8 @@ static float soften(const loam_attention *a, float *x, span s, float *max, float
 #pragma GCC unroll 4
         for (size_t i = 0; i < 4; i++) {
             const float32x4_t p = exp4(vsubq_f32(vld1q_f32(x + j + 4 * i), shift));
-            const float32x4_t in = vreinterpretq_f32_u32(
-                vandq_u32(vreinterpretq_u32_f32(p), lanes_in(j + 4 * i, s)));
+            const float32x4_t in =
+                vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(p), lanes_in(j + 4 * i, s)));
             vst1q_f32(x + j + 4 * i, in);
             lanes[i] = vaddq_f32(lanes[i], in);
         }

@@ -134,7 +134,8 @@ static void find_rows(const loam_matrix *w, const unsigned char *data, size_t ro
             affine_to_f32(w, row0 + r, k0, n, to);
             continue;
         }
-        const unsigned char *p = data + (row0 + r) * row_bytes + k0 * loam_element_bytes(w->element);
+        const unsigned char *p =
+            data + (row0 + r) * row_bytes + k0 * loam_element_bytes(w->element);
         if (direct)
             rows[r] = (const float *)(const void *)p;
         else

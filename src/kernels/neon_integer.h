@@ -67,8 +67,7 @@ LOAM_INLINE void rows4(const neon_rows *t, int bits, size_t units, size_t m, flo
         for (size_t i = 0; i < m; i++) {
             int32x4_t sum = vpaddq_s32(vpaddq_s32(v[i][0], v[i][1]), vpaddq_s32(v[i][2], v[i][3]));
             if (bits == 8) sum = vaddq_s32(sum, vdupq_n_s32(t->at[i].sums[g]));
-            acc[i] =
-                vfmaq_f32(acc[i], vmulq_n_f32(scale, t->at[i].d[g]), vcvtq_f32_s32(sum));
+            acc[i] = vfmaq_f32(acc[i], vmulq_n_f32(scale, t->at[i].d[g]), vcvtq_f32_s32(sum));
         }
     }
 }
@@ -109,9 +108,11 @@ DEFINE_ROWS4(8, 4)
 
 /* by bits, then positions - 1; NULL: one position at a time, or from a panel */
 static const neon_rows_fn rows4_of[][NEON_POSITIONS] = {
-    [2] = {rows4_2_1}, [3] = {rows4_3_1},
+    [2] = {rows4_2_1},
+    [3] = {rows4_3_1},
     [4] = {rows4_4_1, rows4_4_2, rows4_4_3, rows4_4_4},
-    [5] = {rows4_5_1}, [6] = {rows4_6_1},
+    [5] = {rows4_5_1},
+    [6] = {rows4_6_1},
     [NEON_BYTES] = {rows4_7_1, rows4_7_2, rows4_7_3, rows4_7_4},
     [8] = {rows4_8_1, rows4_8_2, rows4_8_3, rows4_8_4}};
 

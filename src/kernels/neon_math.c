@@ -145,8 +145,8 @@ LOAM_INLINE float32x4_t gelu_erf4(float32x4_t x) {
     p = vfmaq_f32(vdupq_n_f32(LOAM_ERFC_2), p, t);
     p = vfmaq_f32(vdupq_n_f32(LOAM_ERFC_1), p, t);
     p = vfmaq_f32(vdupq_n_f32(LOAM_ERFC_0), p, t);
-    const float32x4_t e = vmulq_f32(vmulq_f32(vmulq_f32(vdupq_n_f32(0.5f), t), p),
-                                    exp4(vnegq_f32(vmulq_f32(z, z))));
+    const float32x4_t e =
+        vmulq_f32(vmulq_f32(vmulq_f32(vdupq_n_f32(0.5f), t), p), exp4(vnegq_f32(vmulq_f32(z, z))));
     return vmulq_f32(x, vbslq_f32(vcltzq_f32(x), e, vsubq_f32(one, e)));
 }
 
