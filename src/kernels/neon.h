@@ -250,5 +250,11 @@ void loam_neon_integer_product(const neon_rows_fn rows[][NEON_POSITIONS], const 
                                size_t row0, size_t n_rows, const loam_acts *a, size_t m, float *y,
                                size_t y_stride, void *scratch);
 
+/* Scales or biases of n rows from `row` on, transposed four by four: out[rows / 4][`four` floats:
+ * n_groups][4], where `four` is n_groups rounded up to 4, times 4.  Rows up to a multiple of
+ * `multiple` repeat the last. */
+void loam_neon_place_scales(const loam_matrix *w, const unsigned char *base, size_t row, size_t n,
+                            size_t multiple, float *out);
+
 #endif
 #endif

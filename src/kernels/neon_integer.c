@@ -164,11 +164,12 @@ static void multiply_block(const integer_job *j, const row_block *b, const neon_
     }
 }
 
-static void place_block(const integer_job *j, size_t row, size_t n, float *scales, float *biases) {
-    for (size_t r = 0; r < BLOCK_ROWS; r += NEON_ROWS) {
-        const size_t from = r < n ? row + r : row, left = r < n ? n - r : n;
-        place_scales(j->w, j->w->scales, from, left, scales + r / NEON_ROWS * j->scales_block);
-        place_scales(j->w, j->w->biases, from, left, biases + r / NEON_ROWS * j->scales_block);
+void loam_neon_place_scales(const loam_matrix *w, const unsigned char *base, size_t row, size_t n,
+                            size_t multiple, float *out) {
+    const size_t block = round_up(w->cols / (size_t)w->group, 4) * NEON_ROWS;
+    for (size_t r = 0; r < round_up(n, multiple); r += NEON_ROWS, out += block) {
+        const size_t from = r < n ? r : n - 1;
+        place_scales(w, base, row + from, n - from, out);
     }
 }
 
@@ -184,7 +185,8 @@ static void vector_product(const integer_job *j, size_t row0, size_t n_rows, con
         const size_t rows = n_rows - r < BLOCK_ROWS ? n_rows - r : BLOCK_ROWS;
         const size_t bytes = loam_matrix_row_bytes(w);
         const row_block b = {w->data + (row0 + r) * bytes, bytes, rows, scales, biases};
-        place_block(j, row0 + r, rows, scales, biases);
+        loam_neon_place_scales(w, w->scales, row0 + r, rows, BLOCK_ROWS, scales);
+        loam_neon_place_scales(w, w->biases, row0 + r, rows, BLOCK_ROWS, biases);
         multiply_block(j, &b, at, m, j->y + r);
     }
 }
@@ -227,10 +229,8 @@ static void panel_product(integer_job *j, size_t row0, size_t n_rows, const loam
         const size_t bytes = unpack ? w->cols : loam_matrix_row_bytes(w);
         const unsigned char *data = unpack ? panel : w->data + (row0 + r) * bytes;
         for (size_t i = 0; i < rows && unpack; i++) unpack_row(w, row0 + r + i, panel + i * bytes);
-        for (size_t i = 0; i < rows; i += BLOCK_ROWS)
-            place_block(j, row0 + r + i, rows - i < BLOCK_ROWS ? rows - i : BLOCK_ROWS,
-                        scales + i / NEON_ROWS * j->scales_block,
-                        biases + i / NEON_ROWS * j->scales_block);
+        loam_neon_place_scales(w, w->scales, row0 + r, rows, BLOCK_ROWS, scales);
+        loam_neon_place_scales(w, w->biases, row0 + r, rows, BLOCK_ROWS, biases);
         for (size_t p = 0; p < m; p += NEON_POSITIONS) {
             const size_t n = m - p < NEON_POSITIONS ? m - p : NEON_POSITIONS;
             neon_position at[NEON_POSITIONS];
