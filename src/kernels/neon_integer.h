@@ -22,6 +22,10 @@
 
 #if defined(__aarch64__)
 
+/* gcc would reorder the integer sums of an unrolled loop and spill them; this fixes one in its
+ * register and costs nothing. */
+#define NEON_KEEP(v) __asm__("" : "+w"(v))
+
 enum { NEON_BYTES = 7 }; /* unpacked q of up to 6 bits, in order */
 
 LOAM_INLINE void load_unit(const unsigned char *p, int bits, int8x16_t q[2]) {
@@ -37,6 +41,22 @@ LOAM_INLINE void load_unit(const unsigned char *p, int bits, int8x16_t q[2]) {
     q[1] = vreinterpretq_s8_u8(veorq_u8(u.val[1], flip));
 }
 
+/* 32 columns from k of four rows (whose bytes are `at`) and m positions. */
+LOAM_INLINE void add_unit(const neon_rows *t, size_t at, size_t k, int bits, size_t m,
+                          int32x4_t v[NEON_POSITIONS][NEON_ROWS]) {
+#pragma GCC unroll 4
+    for (size_t r = 0; r < NEON_ROWS; r++) {
+        int8x16_t q[2];
+        load_unit(t->row[r] + at, bits, q);
+#pragma GCC unroll 4
+        for (size_t i = 0; i < m; i++) {
+            v[i][r] = DOT32(v[i][r], q[0], q[1], vld1q_s8(t->at[i].x + k),
+                            vld1q_s8(t->at[i].x + k + 16), bits);
+            NEON_KEEP(v[i][r]);
+        }
+    }
+}
+
 /* acc[i], lanes = rows: all groups of four rows and m positions, without the biases. */
 LOAM_INLINE void rows4(const neon_rows *t, int bits, size_t units, size_t m, float32x4_t *acc) {
     const size_t unit_bytes = bits == NEON_BYTES ? 32 : 4 * (size_t)bits;
@@ -50,17 +70,14 @@ LOAM_INLINE void rows4(const neon_rows *t, int bits, size_t units, size_t m, flo
         for (size_t i = 0; i < m; i++)
 #pragma GCC unroll 4
             for (size_t r = 0; r < NEON_ROWS; r++) v[i][r] = vdupq_n_s32(0);
-#pragma GCC unroll 4
-        for (size_t u = 0; u < units; u++, at += unit_bytes, k += 32) {
-#pragma GCC unroll 4
-            for (size_t r = 0; r < NEON_ROWS; r++) {
-                int8x16_t q[2];
-                load_unit(t->row[r] + at, bits, q);
-#pragma GCC unroll 4
-                for (size_t i = 0; i < m; i++)
-                    v[i][r] = DOT32(v[i][r], q[0], q[1], vld1q_s8(t->at[i].x + k),
-                                    vld1q_s8(t->at[i].x + k + 16), bits);
-            }
+        if (m > 2) { /* unrolled, this would not fit the registers */
+            size_t n = units;
+            __asm__("" : "+r"(n));
+            for (; n > 0; n--, at += unit_bytes, k += 32) add_unit(t, at, k, bits, m, v);
+        } else {
+#pragma GCC unroll 2
+            for (size_t u = 0; u < units; u++, at += unit_bytes, k += 32)
+                add_unit(t, at, k, bits, m, v);
         }
         const float32x4_t scale = vld1q_f32(t->scales + g * NEON_ROWS);
 #pragma GCC unroll 4
