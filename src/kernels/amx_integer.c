@@ -12,8 +12,9 @@
  *
  *     step g:   tile products of g   |   store the sums of g - 1   |   vectors take those of g - 2
  *
- * Columns are cut at CHUNK: the panel's 32 rows x CHUNK (16 KB) stay in the first-level
- * cache while all positions pass; acc waits in scratch between chunks, which rounds nothing.
+ * Columns are cut into even chunks: the panel's 32 rows of one (20 KB at most) stay in the
+ * first-level cache while all positions pass; acc waits in scratch between chunks, which
+ * rounds nothing.
  * What is left of the positions after the twelves is multiplied as the last twelve, and the
  * vectors take only the rows that are new.
  */
@@ -26,14 +27,14 @@ enum {
     TILE_ROWS = 16,
     PAIR_ROWS = 32,      /* two tiles of B share A */
     BLOCK_ROWS = 128,    /* rows unpacked at a time */
-    CHUNK = 512,         /* columns */
+    CHUNK_MAX = 640,     /* columns: 576 and 640 are one chunk, 3072 are five */
     POSITIONS_MAX = 528, /* whose acc wait in scratch; a multiple of 12 */
-    TILE_PANEL = CHUNK * TILE_ROWS
+    TILE_PANEL = CHUNK_MAX * TILE_ROWS
 };
 
-/* Scratch: 64 KB, 264 KB, and 32 bytes a column for each of the others at most */
+/* Scratch: 80 KB, 264 KB, and 32 bytes a column for each of the others at most */
 typedef struct workspace {
-    unsigned char *panel;   /* [tiles][CHUNK / 4][16][4] */
+    unsigned char *panel;   /* [tiles][CHUNK_MAX / 4][16][4] */
     float *acc;             /* [pairs][positions][2][16] */
     float *scales, *biases; /* [pairs][n_groups][2][16] */
 } workspace;
@@ -420,6 +421,8 @@ static void multiply_pair(const product *p, size_t row, size_t n_rows, size_t i0
 static void multiply_rows(const product *p, size_t row0, size_t n_rows, size_t n_next, size_t m) {
     const loam_matrix *w = p->w;
     const size_t last = row0 + n_rows - 1, row_bytes = loam_matrix_row_bytes(w);
+    const size_t n_chunks = (w->cols + CHUNK_MAX - 1) / CHUNK_MAX;
+    const size_t chunk = (w->cols / n_chunks + 127) / 128 * 128; /* whole groups of any size */
 
     for (size_t r = 0; r < n_rows; r += PAIR_ROWS) {
         const size_t at = r * p->n_groups;
@@ -430,11 +433,11 @@ static void multiply_rows(const product *p, size_t row0, size_t n_rows, size_t n
         size_t n = m - i < POSITIONS_MAX ? m - i : POSITIONS_MAX;
         const size_t i0 = n < TILE_POSITIONS ? m - TILE_POSITIONS : i;
         if (n < TILE_POSITIONS) n = TILE_POSITIONS;
-        for (size_t k0 = 0; k0 < w->cols; k0 += CHUNK) {
-            const size_t cols = w->cols - k0 < CHUNK ? w->cols - k0 : CHUNK;
+        for (size_t k0 = 0; k0 < w->cols; k0 += chunk) {
+            const size_t cols = w->cols - k0 < chunk ? w->cols - k0 : chunk;
             const int is_end = k0 + cols == w->cols;
             const size_t next = is_end ? 0 : k0 + cols;
-            const size_t more = w->cols - next < CHUNK ? w->cols - next : CHUNK;
+            const size_t more = w->cols - next < chunk ? w->cols - next : chunk;
             fetch f = {.next = w->data + (is_end ? last + 1 : row0) * row_bytes +
                                next / 8 * (size_t)w->bits,
                        .row_bytes = row_bytes,
@@ -469,7 +472,7 @@ static void integer_product_amx(const loam_matrix *w, size_t row0, size_t n_rows
     product p = {
         .w = w, .group = (size_t)w->group, .n_groups = n_groups, .a = a, .y_stride = y_stride};
     p.at.panel = scratch;
-    p.at.acc = (float *)(void *)(p.at.panel + BLOCK_ROWS * CHUNK);
+    p.at.acc = (float *)(void *)(p.at.panel + BLOCK_ROWS * CHUNK_MAX);
     p.at.scales = p.at.acc + BLOCK_ROWS * POSITIONS_MAX;
     p.at.biases = p.at.scales + BLOCK_ROWS * n_groups;
     configure(p.group);
