@@ -84,7 +84,8 @@ static inline void emulated_tile_fit(const emulated_tile *c, const emulated_tile
                      "shapes of a product");
     emulated_require(a->row_bytes % 4 == 0 && b->row_bytes % 4 == 0, "bytes that are no dwords");
 }
-static inline void emulated_tile_product_s8_u8(int ct, int at, int bt) {
+/* C += A . B, A signed; B as b_signed says */
+static inline void emulated_tile_product(int ct, int at, int bt, int b_signed) {
     emulated_tile *c = emulated_tile_at(ct);
     const emulated_tile *a = emulated_tile_at(at), *b = emulated_tile_at(bt);
     emulated_tile_fit(c, a, b);
@@ -93,10 +94,18 @@ static inline void emulated_tile_product_s8_u8(int ct, int at, int bt) {
         memcpy(sum, c->row[m], sizeof sum);
         for (unsigned k = 0; k < a->row_bytes / 4; k++)
             for (unsigned n = 0; n < b->row_bytes / 4; n++)
-                for (unsigned j = 0; j < 4; j++)
-                    sum[n] += (int8_t)a->row[m][4 * k + j] * (int)b->row[k][4 * n + j];
+                for (unsigned j = 0; j < 4; j++) {
+                    const unsigned char byte = b->row[k][4 * n + j];
+                    sum[n] += (int8_t)a->row[m][4 * k + j] * (b_signed ? (int8_t)byte : (int)byte);
+                }
         memcpy(c->row[m], sum, sizeof sum);
     }
+}
+static inline void emulated_tile_product_s8_u8(int c, int a, int b) {
+    emulated_tile_product(c, a, b, 0);
+}
+static inline void emulated_tile_product_s8(int c, int a, int b) {
+    emulated_tile_product(c, a, b, 1);
 }
 
 #endif

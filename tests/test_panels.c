@@ -146,7 +146,7 @@ static void check_wide(size_t n_panels, size_t cols, size_t m, int extreme) {
 
 static void test_panels_products(void) {
     static const size_t COLS[] = {1, 2, 7, 8, 64, 255, 256, 257, 384, 513};
-    static const size_t M[] = {0, 1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 25};
+    static const size_t M[] = {0, 1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 16, 25, 33};
     for (size_t c = 0; c < sizeof COLS / sizeof *COLS; c++)
         for (size_t i = 0; i < sizeof M / sizeof *M; i++) check_float(1 + c % 3, COLS[c], M[i]);
     static const size_t WIDE[] = {64, 128, 448, 512, 576, 1024, 1088};
@@ -330,16 +330,25 @@ static void test_panels_stack(void) {
     }
 }
 
+static void test_all(void) {
+    test_panels_products();
+    test_panels_quantize();
+    test_panels_attend();
+    test_panels_stack();
+}
+
 int main(void) {
     loam_kernels_init(LOAM_ISA_REF);
     ref = loam_k;
     for (loam_isa isa = LOAM_ISA_REF; isa < LOAM_ISA_BEST; isa++) {
         if (!loam_isa_available(isa)) continue;
         CHECK(loam_kernels_init(isa) == isa, "set %d", isa);
-        test_panels_products();
-        test_panels_quantize();
-        test_panels_attend();
-        test_panels_stack();
+        test_all();
     }
+#ifdef LOAM_AMX_EMULATED
+    loam_kernels_init(LOAM_ISA_AVX2);
+    loam_kernels_use_amx(&loam_k);
+    test_all();
+#endif
     return TEST_END("test_panels");
 }

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs test_kernels and test_ops over the AMX files on any AVX2 machine, tiles and 512-bit intrinsics emulated.
+# Runs test_kernels, test_panels and test_ops over the AMX files on any AVX2 machine, tiles and 512-bit intrinsics emulated.
 # Needs a built library (make lib) and the package libsimde-dev; without it it says so and ends with 77 ("not run").
 set -e
 cd "$(dirname "$0")/.."
@@ -14,7 +14,7 @@ fi
 for f in src/kernels/amx*.c; do
     ${CC:-cc} $FLAGS $EMULATED -c "$f" -o "$OUT/$(basename "$f" .c).o"
 done
-for t in test_kernels test_ops; do
+for t in test_kernels test_panels test_ops; do
     ${CC:-cc} $FLAGS tests/$t.c "$OUT"/amx*.o build/release/libloam.a -lpcre2-8 -lutf8proc -lz -lm -pthread -o "$OUT/$t"
     "$OUT/$t"
 done

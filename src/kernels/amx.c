@@ -6,5 +6,6 @@ void loam_kernels_use_amx(loam_kernels *k) {
     k->name = "amx";
 #if defined(LOAM_AMX)
     loam_amx_use_integer(k);
+    loam_amx_use_panel(k);
 #endif
 }

@@ -34,6 +34,7 @@ _Static_assert(sizeof(tile_config) == 64, "as LDTILECFG reads it");
 #define TILE_LOAD(t, from, stride)  emulated_tile_load(t, from, stride)
 #define TILE_STORE(t, to, stride)   emulated_tile_store(t, to, stride)
 #define TILE_PRODUCT_S8_U8(c, a, b) emulated_tile_product_s8_u8(c, a, b)
+#define TILE_PRODUCT_S8(c, a, b)    emulated_tile_product_s8(c, a, b)
 #else
 #define TILE_CONFIGURE(config) __asm__ volatile("ldtilecfg %0" ::"m"(*(config)))
 #define TILE_RELEASE()         __asm__ volatile("tilerelease" ::)
@@ -47,9 +48,11 @@ _Static_assert(sizeof(tile_config) == 64, "as LDTILECFG reads it");
                      : "memory")
 #define TILE_PRODUCT_S8_U8(c, a, b)                                                                \
     __asm__ volatile("tdpbsud %%tmm" #b ", %%tmm" #a ", %%tmm" #c ::)
+#define TILE_PRODUCT_S8(c, a, b) __asm__ volatile("tdpbssd %%tmm" #b ", %%tmm" #a ", %%tmm" #c ::)
 #endif
 
 void loam_amx_use_integer(loam_kernels *k);
+void loam_amx_use_panel(loam_kernels *k);
 
 #endif
 #endif
