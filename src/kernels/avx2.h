@@ -8,7 +8,9 @@
 #if defined(__AVX2__)
 #include <immintrin.h>
 
+#ifndef LOAM_INLINE
 #define LOAM_INLINE static inline __attribute__((always_inline))
+#endif
 
 /* Memory is never assumed aligned; these hide the casts. */
 LOAM_INLINE __m256i load256(const void *p) {

@@ -1,8 +1,8 @@
 /* avx512vnni_float.c - f32 products with 512-bit registers: a 12 x 32 tile over the panels of
  * avx2_float.c, blocked as there.  Lanes hold outputs and k ascends: the same bits. */
-#include "avx2.h"
+#include "avx512.h"
 
-#if defined(__AVX512VNNI__) || defined(LOAM_AVX512_EMULATED)
+#ifdef LOAM_AVX512
 
 enum { BLOCK_K = 256, PANELS = 4, PANEL_ROWS = 16, TILE_M = 12 };
 

@@ -4,9 +4,9 @@
  * fma.  Bytes are unsigned rows and signed queries, which is what VPDPBUSD multiplies; a panel of
  * an index (see loam_byte_tile) is one register.
  */
-#include "avx2.h"
+#include "avx512.h"
 
-#if defined(__AVX512VNNI__) || defined(LOAM_AVX512_EMULATED)
+#ifdef LOAM_AVX512
 
 enum { AHEAD = 1024 /* bytes of a scan that are asked for in advance */ };
 
