@@ -28,4 +28,10 @@ static int test_failures, test_checks;
     (printf("%s: %d checks, %d failed\n", name, test_checks, test_failures),                       \
      test_failures != 0 || test_checks == 0)
 
+/* LOAM_TEST_SET=NAME limits tests of the kernels to that set: an emulated CPU is slow. */
+static inline int test_wants_set(const char *name) {
+    const char *only = getenv("LOAM_TEST_SET");
+    return !only || strcmp(only, name) == 0;
+}
+
 #endif

@@ -479,11 +479,15 @@ int main(void) {
     for (int isa = LOAM_ISA_REF; isa < LOAM_ISA_BEST; isa++) {
         if (!loam_isa_available((loam_isa)isa)) continue;
         loam_kernels_init((loam_isa)isa);
-        test_all();
+        if (test_wants_set(loam_k.name)) test_all();
     }
 #ifdef LOAM_AMX_EMULATED
     loam_kernels_init(LOAM_ISA_AVX2);
     loam_kernels_use_amx(&loam_k);
+    test_all();
+#elif defined LOAM_AVX512_EMULATED
+    loam_kernels_init(LOAM_ISA_AVX2);
+    loam_kernels_use_avx512vnni(&loam_k);
     test_all();
 #endif
     loam_kernels_init(LOAM_ISA_BEST);

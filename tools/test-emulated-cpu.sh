@@ -67,7 +67,7 @@ echo loam-end
 while :; do \$busybox sleep 1000; done
 EOF
 chmod +x "$out/root/init"
-(cd "$out/root" && find . | cpio -o -H newc 2>/dev/null | gzip -1 >../iso/initrd)
+(cd "$out/root" && find . | cpio -o -H newc 2>/dev/null >../iso/initrd)
 cp "$kernel" "$out/iso/vmlinuz"
 cp $isolinux $ldlinux "$out/iso/"
 cat >"$out/iso/isolinux.cfg" <<'EOF'
@@ -75,7 +75,7 @@ default loam
 prompt 0
 label loam
     kernel vmlinuz
-    append initrd=initrd console=ttyS0,115200 quiet nokaslr mitigations=off nowatchdog rcupdate.rcu_cpu_stall_suppress=1 tsc=reliable random.trust_cpu=on panic=-1
+    append initrd=initrd console=ttyS0,115200 nopcid nokaslr mitigations=off nowatchdog rcupdate.rcu_cpu_stall_suppress=1 tsc=reliable random.trust_cpu=on panic=-1
 EOF
 xorriso -as mkisofs -quiet -o "$out/boot.iso" -b isolinux.bin -c boot.cat -no-emul-boot -boot-load-size 4 \
     -boot-info-table "$out/iso" 2>/dev/null || exit 1
