@@ -2,13 +2,16 @@
 # Runs the kernels' tests as machine code on a CPU that this machine does not have: Bochs emulates it, Debian's
 # kernel boots on it, an initramfs holds the tests, linked statically.
 #
-#     test-emulated-cpu.sh [-s SET] [-t SECONDS] [MODEL] [TEST...]    (default: -s avx512vnni, tigerlake, test_kernels)
+#     test-emulated-cpu.sh [-s SET] [-t SECONDS] [MODEL] [TEST...]
 #
-# MODEL is one of `bochs --help cpu`; TEST one of build/release/tests (make tests).  SET names the kernels to run, as in
-# `loam --version`.  Environment: BOCHS (the program; Debian's 2.7 knows no AMX and no AVX-VNNI, 3.0 does),
-# BOCHS_SHARE (its BIOS files), KERNEL (a vmlinuz; else the one of the package linux-image-cloud-amd64, downloaded).
-# Needs the packages bochs bochs-term bochsbios vgabios xorriso isolinux busybox-static cpio.  Ends with 77 ("not run")
-# when something is missing.
+# SET names the kernels to run, as in `loam --version` (default avx512vnni); TEST is one of build/release/tests (default
+# test_kernels; make tests).  MODEL is one of `bochs --help cpu`, with features after a plus sign:
+# corei3_cnl+avx512vnni (the default), corei3_cnl+avx512vnni,amx,amx_int8,amx_bf16, corei3_cnl+avx_vnni.  Added features
+# need Bochs 3.0.  (icelake_u and later models: Debian's kernel gets lost in page faults on them, with 2.7 and 3.0.)
+# Environment: BOCHS (the program), BOCHS_SHARE (its BIOS files), KERNEL (a vmlinuz; else the one of the package
+# linux-image-cloud-amd64, downloaded).  Needs the packages xorriso isolinux syslinux-common busybox-static cpio; Bochs
+# 3.0 is built from its source: configure --with-nogui --enable-cpu-level=6 --enable-x86-64 --enable-avx --enable-evex
+# --enable-amx --enable-all-optimizations.  Ends with 77 ("not run") when something is missing.
 set -u
 cd "$(dirname "$0")/.." || exit 2
 set_name=avx512vnni seconds=3600
@@ -16,7 +19,7 @@ while getopts s:t: o; do
     case $o in s) set_name=$OPTARG ;; t) seconds=$OPTARG ;; *) exit 2 ;; esac
 done
 shift $((OPTIND - 1))
-model=${1:-tigerlake}
+model=${1:-corei3_cnl+avx512vnni}
 [ $# -gt 0 ] && shift
 tests=${*:-test_kernels}
 BOCHS=${BOCHS:-bochs}
@@ -34,7 +37,7 @@ isolinux=/usr/lib/ISOLINUX/isolinux.bin ldlinux=/usr/lib/syslinux/modules/bios/l
 vga=$share/VGABIOS-lgpl-latest
 [ -r "$vga" ] || vga=$share/VGABIOS-lgpl-latest.bin
 [ -r "$vga" ] || not_run "no VGA BIOS in $share (package vgabios)"
-"$BOCHS" --help cpu 2>&1 </dev/null | grep -qx "$model" || not_run "$BOCHS knows no CPU $model"
+"$BOCHS" --help cpu 2>&1 </dev/null | grep -qx "${model%%+*}" || not_run "$BOCHS knows no CPU ${model%%+*}"
 
 kernel=${KERNEL:-$(ls -t /boot/vmlinuz-*-cloud-amd64 build/emulated-cpu/kernel/boot/vmlinuz-* 2>/dev/null | head -n 1)}
 if [ -z "$kernel" ]; then
@@ -79,11 +82,20 @@ label loam
 EOF
 xorriso -as mkisofs -quiet -o "$out/boot.iso" -b isolinux.bin -c boot.cat -no-emul-boot -boot-load-size 4 \
     -boot-info-table "$out/iso" 2>/dev/null || exit 1
+case $model in
+*+*) cpu="model=${model%%+*}, add_features=\"${model#*+}\"" ;;
+*) cpu="model=$model" ;;
+esac
 display=nogui
-"$BOCHS" --help 2>&1 </dev/null | grep -q 'Bochs x86 Emulator 2' && display=term
+case $("$BOCHS" --help 2>&1 </dev/null) in
+*'Emulator 2.'*)
+    display=term
+    case $model in *+*) not_run "$BOCHS is older than 3.0: it cannot add features to a CPU" ;; esac
+    ;;
+esac
 cat >"$out/bochsrc" <<EOF
 display_library: $display
-cpu: model=$model, count=1, ips=200000000
+cpu: $cpu, count=1, ips=200000000
 memory: guest=512, host=512
 romimage: file=$share/BIOS-bochs-latest
 vgaromimage: file=$vga
