@@ -454,6 +454,72 @@ static void test_backtracking(void) {
     loam_tokenizer_close(tok);
 }
 
+/* A batch gives what its texts give alone, over any number of threads. */
+static void check_batch(const loam_tokenizer *tok, loam_pool *pool, const loam_text *texts,
+                        size_t n, unsigned flags) {
+    loam_ids all = {0}, one = {0};
+    loam_err err = {0};
+    size_t *starts = malloc((n + 1) * sizeof *starts);
+    if (!starts || !loam_ids_push(&all, 7)) abort(); /* what is there stays */
+    const loam_status st =
+        loam_tokenizer_encode_batch(tok, pool, texts, n, flags, &all, starts, &err);
+    CHECK(!st && all.ids[0] == 7 && starts[0] == 1 && starts[n] == all.n, "%s", err.msg);
+    for (size_t i = 0; i < n && !st; i++) {
+        one.n = 0;
+        loam_tokenizer_encode(tok, texts[i].data ? texts[i].data : "", texts[i].n, flags, &one,
+                              &err);
+        CHECK(starts[i + 1] - starts[i] == one.n &&
+                  (!one.n || !memcmp(all.ids + starts[i], one.ids, one.n * sizeof *one.ids)),
+              "text %zu of a batch of %zu has other ids", i, n);
+    }
+    free(starts);
+    loam_ids_deinit(&all);
+    loam_ids_deinit(&one);
+}
+
+static void test_batch(void) {
+    enum { N = 203 };
+    static const char *const FILES[] = {HERE "small/bytes_plain.json", HERE "small/sp_all.json",
+                                        HERE "minilm"};
+    static const char words[] = "The cache of words, shared by the texts of a worker: the words "
+                                "of one are known for the next. \u00dcber 12345 words!  ";
+    loam_text texts[N];
+    loam_pool *pools[4] = {NULL};
+    loam_err err = {0};
+    for (unsigned i = 1; i < 4; i++) CHECK(!loam_pool_new(&pools[i], i, &err), "%s", err.msg);
+    for (size_t i = 0; i < N; i++) { /* of every length, some of them none */
+        const size_t from = i * 7 % 60, most = sizeof words - 1 - from;
+        const size_t n = i * 13 % 61 < most ? i * 13 % 61 : most;
+        texts[i] = (loam_text){i % 61 ? words + from : NULL, i % 61 ? n : 0};
+        if (n && texts[i].n && (words[from + n] & 0xc0) == 0x80) texts[i].n--;
+    }
+    for (size_t f = 0; f < 3; f++) {
+        loam_tokenizer *tok = open_or_fail(FILES[f]);
+        for (size_t p = 0; tok && p < 4; p++) {
+            check_batch(tok, pools[p], texts, N, LOAM_ENCODE_SPECIAL);
+            check_batch(tok, pools[p], texts, 1, 0);
+            check_batch(tok, pools[p], texts, 0, 0);
+            /* the first of two errors counts, and leaves nothing behind */
+            const loam_text kept[2] = {texts[60], texts[150]};
+            loam_ids ids = {0};
+            size_t starts[N + 1];
+            texts[60] = (loam_text){"a\xff", 2};
+            texts[150] = (loam_text){"\xff", 1};
+            loam_ids_push(&ids, 3);
+            const loam_status st =
+                loam_tokenizer_encode_batch(tok, pools[p], texts, N, 0, &ids, starts, &err);
+            CHECK(st == LOAM_ERR_FORMAT && ids.n == 1 && ids.ids[0] == 3 &&
+                      !strcmp(err.msg, "text 61: text is not UTF-8 at byte 1"),
+                  "status %d: %s", (int)st, err.msg);
+            texts[60] = kept[0];
+            texts[150] = kept[1];
+            loam_ids_deinit(&ids);
+        }
+        loam_tokenizer_close(tok);
+    }
+    for (size_t i = 0; i < 4; i++) loam_pool_free(pools[i]);
+}
+
 static void test_api(void) {
     loam_tokenizer *tok = open_or_fail(HERE "small/bytes_plain.json");
     if (!tok) return;
@@ -508,6 +574,7 @@ int main(void) {
     test_long();
     test_long_wordpiece();
     test_backtracking();
+    test_batch();
     test_api();
     char path[400];
     snprintf(path, sizeof path, "%s/tokenizer.json", scratch);

@@ -253,37 +253,81 @@ int bench_search(const bench_args *a) {
     return CLI_EXIT_OK;
 }
 
+static void read_input(const char *path, loam_buf *text) {
+    FILE *f = fopen(path, "rbe");
+    if (!f) cli_fail(CLI_EXIT_RUNTIME, "%s: cannot open", path);
+    char block[65536];
+    for (size_t got; (got = fread(block, 1, sizeof block, f)) > 0;)
+        loam_buf_append(text, block, got);
+    fclose(f);
+    if (text->failed) cli_fail(CLI_EXIT_RESOURCES, "out of memory");
+}
+
+static void measure_text(bench_report *r, const bench_args *a, const loam_tokenizer *tok,
+                         const loam_buf *text) {
+    bench_row *row = bench_add(r, "MB/s", "encode %.1f MB", (double)text->n / 1e6);
+    for (size_t k = 0; k < a->repeat; k++) {
+        loam_ids ids = {0};
+        loam_err err = {0};
+        const double begin = bench_now();
+        if (loam_tokenizer_encode(tok, text->data ? text->data : "", text->n, 0, &ids, &err))
+            cli_die(&err);
+        bench_sample(row, (double)text->n / 1e6 / (bench_now() - begin));
+        loam_ids_deinit(&ids);
+    }
+}
+
+/* The text as documents that end with a line, over the pool (NULL: on this thread). */
+static void measure_documents(bench_report *r, const bench_args *a, const loam_tokenizer *tok,
+                              const loam_buf *text, loam_pool *pool) {
+    enum { LEAST = 8192 };
+    const size_t room = text->n / LEAST + 1;
+    loam_text *docs = malloc(room * sizeof *docs);
+    size_t *starts = malloc((room + 1) * sizeof *starts), n = 0;
+    if (!docs || !starts) cli_fail(CLI_EXIT_RESOURCES, "out of memory");
+    for (size_t at = 0; at < text->n; at += docs[n++].n) {
+        const size_t left = text->n - at;
+        const char *p = text->data + at;
+        const char *end = left > LEAST ? memchr(p + LEAST, '\n', left - LEAST) : NULL;
+        docs[n] = (loam_text){p, end ? (size_t)(end + 1 - p) : left};
+    }
+    bench_row *row =
+        bench_add(r, "MB/s", "%zu documents, %u thread%s", n, pool ? loam_pool_size(pool) : 1,
+                  pool && loam_pool_size(pool) > 1 ? "s" : "");
+    for (size_t k = 0; k < a->repeat; k++) {
+        loam_ids ids = {0};
+        loam_err err = {0};
+        const double begin = bench_now();
+        if (loam_tokenizer_encode_batch(tok, pool, docs, n, 0, &ids, starts, &err)) cli_die(&err);
+        bench_sample(row, (double)text->n / 1e6 / (bench_now() - begin));
+        loam_ids_deinit(&ids);
+    }
+    free(docs);
+    free(starts);
+}
+
 int bench_tokenize(const bench_args *a) {
     bench_report r = {.what = "tokenize"};
     loam_err err = {0};
     loam_tokenizer *tok = NULL;
     loam_buf text = {0};
     if (!a->model || !a->input) cli_fail(CLI_EXIT_USAGE, "give --model and --input");
-    FILE *f = fopen(a->input, "rbe");
-    if (!f) cli_fail(CLI_EXIT_RUNTIME, "%s: cannot open", a->input);
-    char block[65536];
-    for (size_t got; (got = fread(block, 1, sizeof block, f)) > 0;)
-        loam_buf_append(&text, block, got);
-    fclose(f);
+    read_input(a->input, &text);
     char *folder = cli_find_model(a->model);
+    loam_pool *pool = cli_pool(a->threads);
     const double start = bench_now();
     if (loam_tokenizer_open(&tok, folder, &err)) cli_die(&err);
     const double load = bench_now() - start;
     snprintf(r.subject, sizeof r.subject, "%.120s, %.100s", a->model, a->input);
-    r.threads = 1;
+    r.threads = loam_pool_size(pool);
     bench_sample(bench_add(&r, "ms", "load"), load * 1e3);
-    bench_row *row = bench_add(&r, "MB/s", "encode %.1f MB", (double)text.n / 1e6);
-    for (size_t k = 0; k < a->repeat; k++) {
-        loam_ids ids = {0};
-        const double begin = bench_now();
-        if (loam_tokenizer_encode(tok, text.data ? text.data : "", text.n, 0, &ids, &err))
-            cli_die(&err);
-        bench_sample(row, (double)text.n / 1e6 / (bench_now() - begin));
-        loam_ids_deinit(&ids);
-    }
+    measure_text(&r, a, tok, &text);
+    measure_documents(&r, a, tok, &text, NULL);
+    if (loam_pool_size(pool) > 1) measure_documents(&r, a, tok, &text, pool);
     bench_print(&r, a);
     bench_free(&r);
     loam_tokenizer_close(tok);
+    loam_pool_free(pool);
     loam_buf_deinit(&text);
     free(folder);
     return CLI_EXIT_OK;

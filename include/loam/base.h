@@ -75,6 +75,12 @@ LOAM_API int loam_buf_reserve(loam_buf *b, size_t extra); /* 1 when there is roo
 LOAM_API void loam_buf_clear(loam_buf *b);                /* n = 0, memory kept */
 LOAM_API void loam_buf_deinit(loam_buf *b);               /* frees; zeroed after */
 
+/* A text by pointer and length, UTF-8. */
+typedef struct loam_text {
+    const char *data;
+    size_t n;
+} loam_text;
+
 /* Offset of the first byte that is not part of sound UTF-8 (no overlong forms, surrogates or
  * values above U+10FFFF), or n when the text is sound. */
 LOAM_API size_t loam_utf8_check(const char *s, size_t n);

@@ -15,12 +15,6 @@
 #include <loam/base.h>
 #include <loam/engine.h>
 
-/* A text by pointer and length, UTF-8. */
-typedef struct loam_text {
-    const char *data;
-    size_t n;
-} loam_text;
-
 /* ---- embedder: BERT-type encoders with the folder's own pooling settings ---- */
 typedef struct loam_embedder loam_embedder;
 typedef struct loam_embedder_options {

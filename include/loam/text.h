@@ -40,6 +40,13 @@ enum {
 /* Append ids to `out`.  Text that is not UTF-8 is an error (FORMAT) naming the byte. */
 LOAM_API loam_status loam_tokenizer_encode(const loam_tokenizer *tok, const char *text, size_t n,
                                            unsigned flags, loam_ids *out, loam_err *err);
+/* Many texts over the pool (NULL: on this thread), which also share what is known of their words.
+ * The ids of text i, as encode makes them, stand in out->ids from starts[i] to starts[i + 1]
+ * (starts [n + 1]), after what `out` had.  A text that is an error is named by its number from 1;
+ * the first one counts, and `out` is as before. */
+LOAM_API loam_status loam_tokenizer_encode_batch(const loam_tokenizer *tok, loam_pool *pool,
+                                                 const loam_text *texts, size_t n, unsigned flags,
+                                                 loam_ids *out, size_t *starts, loam_err *err);
 /* Pair input of a cross-encoder: ids and segment ids of A and B with the
  * post-processor's special tokens, cut "longest first" to `max_ids` in all
  * (0: no cut).  flags: LOAM_ENCODE_PARSE_SPECIAL or 0.

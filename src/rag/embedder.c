@@ -187,42 +187,58 @@ loam_status loam_embedder_count_tokens(const loam_embedder *e, loam_text text, s
     return st;
 }
 
+/* Each text behind the prompt, in one block that `block` owns. */
+static loam_status add_prompt(const loam_text *texts, size_t n, const char *prompt, loam_buf *block,
+                              loam_text *out, loam_err *err) {
+    for (size_t i = 0; i < n; i++) {
+        const size_t at = block->n;
+        loam_buf_puts(block, prompt);
+        loam_buf_append(block, texts[i].data, texts[i].n);
+        out[i].n = block->n - at;
+    }
+    if (block->failed || !block->data) return loam_fail(err, LOAM_ERR_MEMORY, "%zu texts", n);
+    for (size_t i = 0, at = 0; i < n; at += out[i++].n) out[i].data = block->data + at;
+    return LOAM_OK;
+}
+
+/* Close the gaps of texts that are longer than the model takes. */
+static loam_status cut_texts(loam_embedder *e, size_t n, loam_err *err) {
+    size_t at = 0;
+    for (size_t i = 0, begin = 0; i < n; i++) {
+        const size_t end = e->starts[i + 1];
+        const size_t kept =
+            loam_frame_cut(&e->frame, e->ids.ids + begin, end - begin, e->max_tokens);
+        /* a tokenizer without special tokens makes nothing of an empty text */
+        if (kept == 0) return loam_fail(err, LOAM_ERR_ARGUMENT, "text %zu: has no tokens", i + 1);
+        memmove(e->ids.ids + at, e->ids.ids + begin, kept * sizeof *e->ids.ids);
+        begin = end;
+        e->starts[i] = at;
+        at += kept;
+    }
+    e->starts[n] = e->ids.n = at;
+    return LOAM_OK;
+}
+
 static loam_status tokenize(loam_embedder *e, const loam_text *texts, size_t n, const char *prompt,
                             loam_err *err) {
-    loam_buf joined = {0};
+    loam_buf block = {0};
+    loam_text *joined = NULL;
     loam_status st = LOAM_OK;
     e->ids.n = 0;
     if (!loam_grow((void **)&e->starts, &e->cap_starts, n + 1, sizeof *e->starts))
         return loam_fail(err, LOAM_ERR_MEMORY, "%zu texts", n);
-    for (size_t i = 0; i < n; i++) {
-        e->starts[i] = e->ids.n;
-        loam_err inner = {0};
-        if (*prompt) {
-            loam_buf_clear(&joined);
-            loam_buf_puts(&joined, prompt);
-            loam_buf_append(&joined, texts[i].data, texts[i].n);
-            if (joined.failed) {
-                st = loam_fail(err, LOAM_ERR_MEMORY, "text %zu", i + 1);
-                break;
-            }
-            st =
-                loam_frame_append(&e->frame, joined.data, joined.n, e->max_tokens, &e->ids, &inner);
-        } else {
-            st = loam_frame_append(&e->frame, texts[i].data ? texts[i].data : "", texts[i].n,
-                                   e->max_tokens, &e->ids, &inner);
-        }
-        if (st) {
-            loam_fail(err, st, "text %zu: %s", i + 1, inner.msg);
-            break;
-        }
-        /* a tokenizer without special tokens makes nothing of an empty text */
-        if (e->ids.n == e->starts[i]) {
-            st = loam_fail(err, LOAM_ERR_ARGUMENT, "text %zu: has no tokens", i + 1);
-            break;
-        }
+    if (*prompt) {
+        joined = loam_alloc(n, sizeof *joined);
+        st = joined ? add_prompt(texts, n, prompt, &block, joined, err)
+                    : loam_fail(err, LOAM_ERR_MEMORY, "%zu texts", n);
     }
-    e->starts[n] = e->ids.n;
-    loam_buf_deinit(&joined);
+    if (!st)
+        st = loam_tokenizer_encode_batch(e->tokenizer, e->compute.pool, joined ? joined : texts, n,
+                                         LOAM_ENCODE_SPECIAL | LOAM_ENCODE_PARSE_SPECIAL, &e->ids,
+                                         e->starts, err);
+    if (!st) st = cut_texts(e, n, err);
+    free(joined);
+    loam_buf_deinit(&block);
     return st;
 }
 

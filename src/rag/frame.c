@@ -22,16 +22,18 @@ loam_status loam_frame_find(loam_frame *f, const loam_tokenizer *tokenizer, loam
     return st;
 }
 
+size_t loam_frame_cut(const loam_frame *f, int32_t *ids, size_t n, size_t max) {
+    if (max == 0 || n <= max) return n;
+    memmove(ids + max - f->n_suffix, ids + n - f->n_suffix, f->n_suffix * sizeof *ids);
+    return max;
+}
+
 loam_status loam_frame_append(const loam_frame *f, const char *text, size_t n, size_t max,
                               loam_ids *ids, loam_err *err) {
     const size_t start = ids->n;
     loam_status st = loam_tokenizer_encode(
         f->tokenizer, text, n, LOAM_ENCODE_SPECIAL | LOAM_ENCODE_PARSE_SPECIAL, ids, err);
     if (st) return st;
-    const size_t length = ids->n - start;
-    if (max == 0 || length <= max) return LOAM_OK;
-    int32_t *own = ids->ids + start;
-    memmove(own + max - f->n_suffix, own + length - f->n_suffix, f->n_suffix * sizeof *own);
-    ids->n = start + max;
+    ids->n = start + loam_frame_cut(f, ids->ids + start, ids->n - start, max);
     return LOAM_OK;
 }

@@ -22,5 +22,7 @@ loam_status loam_frame_find(loam_frame *f, const loam_tokenizer *tokenizer, loam
 /* Append the ids of a text, at most `max` (0: no limit; else more than prefix and suffix). */
 loam_status loam_frame_append(const loam_frame *f, const char *text, size_t n, size_t max,
                               loam_ids *ids, loam_err *err);
+/* Cut the n ids of a text to `max` in the same way; how many are left. */
+size_t loam_frame_cut(const loam_frame *f, int32_t *ids, size_t n, size_t max);
 
 #endif

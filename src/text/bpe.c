@@ -10,6 +10,7 @@
  * each side is a word of its own (LOAM_PRE_SAFE_SPLIT).  Which x can is asked by its last byte. */
 #include "text/tok.h"
 #include "text/utf8.h"
+#include "text/work.h"
 #include <stdio.h>
 
 enum { SMALL = 40 }; /* symbols; beyond it the heap is faster */
@@ -24,9 +25,11 @@ static size_t slot_of(const loam_bpe *b, uint64_t pair) {
 static const loam_merge *find_merge(const loam_bpe *b, int32_t left, int32_t right) {
     const uint64_t pair = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
     size_t k = slot_of(b, pair);
+    LOAM_WORK(1);
     while (b->table[k].pair != pair) {
         if (b->table[k].pair == UINT64_MAX) return NULL;
         k = (k + 1) & b->mask;
+        LOAM_WORK(1);
     }
     return &b->table[k];
 }
@@ -225,6 +228,7 @@ static loam_status merge_small(loam_encoding *e, int32_t *ids, size_t n) {
     }
     while (n > 1) {
         size_t best = 0;
+        LOAM_WORK(n);
         for (size_t i = 1; i + 1 < n; i++)
             if (rank[i] < rank[best]) best = i;
         if (rank[best] == NONE) break;
@@ -252,6 +256,7 @@ static void sift_down(loam_candidate *h, size_t n, size_t i) {
     const loam_candidate x = h[i];
     for (;;) {
         size_t k = 2 * i + 1;
+        LOAM_WORK(1);
         if (k >= n) break;
         if (k + 1 < n && h[k + 1].key < h[k].key) k++;
         if (h[k].key >= x.key) break;
@@ -273,6 +278,7 @@ static int push_candidate(loam_encoding *e, size_t *n_heap, uint32_t at, int hea
     const loam_candidate c = {(uint64_t)m->rank << 32 | at, m->id};
     if (heapify)
         while (i && e->heap[(i - 1) / 2].key > c.key) {
+            LOAM_WORK(1);
             e->heap[i] = e->heap[(i - 1) / 2];
             i = (i - 1) / 2;
         }

@@ -7,6 +7,7 @@
 #include "text/regex.h"
 #include "text/unicode.h"
 #include "text/utf8.h"
+#include "text/work.h"
 #include <pcre2.h>
 
 struct loam_regex {
@@ -21,6 +22,7 @@ struct loam_regex {
 /* Class of the character at s[i] and where it ends. */
 static inline unsigned class_at(const char *s, size_t i, size_t *end) {
     const unsigned char c = (unsigned char)s[i];
+    LOAM_WORK(1);
     if (c < 0x80) {
         *end = i + 1;
         return loam_uc_ascii[c];

@@ -353,6 +353,9 @@ loam_status loam_model_word(loam_encoding *e, const char *s, size_t n, int raw);
 loam_status loam_bpe_word(loam_encoding *e, const char *s, size_t n, int raw);
 loam_status loam_wordpiece_word(loam_encoding *e, const char *s, size_t n);
 loam_status loam_unigram_word(loam_encoding *e, const char *s, size_t n);
+/* One text, after what e->out has; the encoding may be used again, for the same tokenizer. */
+loam_status loam_encoding_text(loam_encoding *e, const char *text, size_t n, unsigned flags);
+void loam_encoding_deinit(loam_encoding *e);
 void loam_words_init(loam_encoding *e, size_t text_bytes); /* the cache */
 void loam_words_deinit(loam_encoding *e);
 static inline loam_status loam_encoding_push(loam_encoding *e, int32_t id) {

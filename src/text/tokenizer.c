@@ -310,7 +310,7 @@ static loam_status encode_sequence(loam_encoding *e, const char *s, size_t n) {
     return cut_added(e, &e->tok->raw_trie, e->skip_special, s, n, 1, encode_plain);
 }
 
-static void free_encoding(loam_encoding *e) {
+void loam_encoding_deinit(loam_encoding *e) {
     loam_words_deinit(e);
     free(e->symbols);
     free(e->heap);
@@ -340,24 +340,30 @@ static loam_status push_post(const loam_tokenizer *t, const loam_post_item *item
     return LOAM_OK;
 }
 
-loam_status loam_tokenizer_encode(const loam_tokenizer *tok, const char *text, size_t n,
-                                  unsigned flags, loam_ids *out, loam_err *err) {
-    loam_status st = check_text(text, n, err);
+loam_status loam_encoding_text(loam_encoding *e, const char *text, size_t n, unsigned flags) {
+    const loam_tokenizer *tok = e->tok;
+    loam_status st = check_text(text, n, e->err);
     if (st) return st;
-    const size_t before = out->n;
-    loam_encoding e = {
-        .tok = tok, .out = out, .err = err, .skip_special = !(flags & LOAM_ENCODE_PARSE_SPECIAL)};
-    loam_words_init(&e, n);
-    if (!tok->single.n) st = encode_sequence(&e, text, n);
+    const size_t before = e->out->n;
+    e->skip_special = !(flags & LOAM_ENCODE_PARSE_SPECIAL);
+    if (!tok->single.n) st = encode_sequence(e, text, n);
     for (size_t i = 0; i < tok->single.n && !st; i++) {
         const loam_post_item *item = &tok->single.items[i];
         if (item->kind == 1)
-            st = encode_sequence(&e, text, n);
+            st = encode_sequence(e, text, n);
         else if (item->kind == 0 && (flags & LOAM_ENCODE_SPECIAL))
-            st = push_post(tok, item, out, NULL, err);
+            st = push_post(tok, item, e->out, NULL, e->err);
     }
-    free_encoding(&e);
-    if (st) out->n = before;
+    if (st) e->out->n = before;
+    return st;
+}
+
+loam_status loam_tokenizer_encode(const loam_tokenizer *tok, const char *text, size_t n,
+                                  unsigned flags, loam_ids *out, loam_err *err) {
+    loam_encoding e = {.tok = tok, .out = out, .err = err};
+    loam_words_init(&e, n);
+    const loam_status st = loam_encoding_text(&e, text, n, flags);
+    loam_encoding_deinit(&e);
     return st;
 }
 
@@ -405,7 +411,7 @@ loam_status loam_tokenizer_encode_pair(const loam_tokenizer *tok, const char *a,
                            .skip_special = !(flags & LOAM_ENCODE_PARSE_SPECIAL)};
         loam_words_init(&e, size[i]);
         st = encode_sequence(&e, text[i], size[i]);
-        free_encoding(&e);
+        loam_encoding_deinit(&e);
     }
     size_t keep[2] = {part[0].n, part[1].n};
     if (max_ids) cut_longest_first(max_ids - tok->pair.n_added, &keep[0], &keep[1]);

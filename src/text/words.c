@@ -5,6 +5,7 @@
  * to 15 bytes with up to 3 ids, which is half a cache line. */
 #include "text/tok.h"
 #include "text/utf8.h"
+#include "text/work.h"
 #include <math.h>
 #include <stdio.h>
 
@@ -35,6 +36,7 @@ loam_status loam_wordpiece_word(loam_encoding *e, const char *s, size_t n) {
         const size_t head = e->word.n - (end - start);
         while (end > start) {
             id = loam_vocab_model(&t->vocab, e->word.data, head + (end - start));
+            LOAM_WORK(end - start);
             if (id >= 0) break;
             end = loam_utf8_prev(s, end);
         }
@@ -100,6 +102,7 @@ static loam_status find_best(loam_encoding *e, const char *s, size_t n) {
         int single = 0;
         uint32_t node = 0;
         for (size_t k = i; k < n; k++) {
+            LOAM_WORK(1);
             node = loam_trie_step(&u->trie, node, (unsigned char)s[k]);
             if (!node) break;
             const int32_t id = u->trie.value[node];
