@@ -26,6 +26,18 @@ char *loam_strndup(const char *s, size_t n);
 /* malloc'd printf; NULL when out of memory. */
 char *loam_format(const char *fmt, ...) LOAM_PRINTF(1, 2);
 
+/* Between the two this thread must not allocate: in debug builds (LOAM_DEBUG) the functions
+ * above and loam_buf_* abort.  They nest. */
+#ifdef LOAM_DEBUG
+void loam_alloc_forbid(void);
+void loam_alloc_allow(void);
+void loam_alloc_check(void); /* for who calls malloc itself */
+#else
+static inline void loam_alloc_forbid(void) {}
+static inline void loam_alloc_allow(void) {}
+static inline void loam_alloc_check(void) {}
+#endif
+
 /* Little-endian unaligned reads. */
 static inline uint16_t loam_read_u16(const void *p) {
     uint16_t v;

@@ -3,14 +3,33 @@
 
 #include <stdio.h>
 
+#ifdef LOAM_DEBUG
+static _Thread_local int forbidden;
+
+void loam_alloc_forbid(void) {
+    forbidden++;
+}
+
+void loam_alloc_allow(void) {
+    LOAM_ASSERT(forbidden > 0);
+    forbidden--;
+}
+
+void loam_alloc_check(void) {
+    LOAM_ASSERT(forbidden == 0);
+}
+#endif
+
 void *loam_alloc(size_t n, size_t size) {
     size_t bytes;
+    loam_alloc_check();
     if (!loam_mul(n, size, &bytes)) return NULL;
     return calloc(1, bytes ? bytes : 1);
 }
 
 int loam_grow(void **items, size_t *cap, size_t need, size_t size) {
     if (need <= *cap) return 1;
+    loam_alloc_check();
     size_t want = *cap < 8 ? 8 : *cap, bytes;
     while (want < need) {
         if (!loam_mul(want, 2, &want)) return 0;
@@ -25,6 +44,7 @@ int loam_grow(void **items, size_t *cap, size_t need, size_t size) {
 
 char *loam_strndup(const char *s, size_t n) {
     if (n == SIZE_MAX) return NULL;
+    loam_alloc_check();
     char *copy = malloc(n + 1);
     if (!copy) return NULL;
     if (n) memcpy(copy, s, n);
@@ -39,6 +59,7 @@ char *loam_strdup(const char *s) {
 char *loam_format(const char *fmt, ...) {
     char *out = NULL;
     va_list args;
+    loam_alloc_check();
     va_start(args, fmt);
     const int n = vasprintf(&out, fmt, args);
     va_end(args);
@@ -53,6 +74,7 @@ int loam_buf_reserve(loam_buf *b, size_t extra) {
         return 0;
     }
     if (need <= b->cap) return 1;
+    loam_alloc_check();
     size_t want = b->cap < 64 ? 64 : b->cap;
     while (want < need) want = want > SIZE_MAX / 2 ? need : want * 2;
     char *grown = realloc(b->data, want);

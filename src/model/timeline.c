@@ -333,11 +333,15 @@ static void run_layer(loam_timeline *t, size_t layer, size_t m, size_t need) {
     loam_residual(&t->compute, t->y, need * dim, x);
 }
 
-/* x * 0 is 0 unless x is infinite or NaN. */
+/* x * 0 is 0 unless x is infinite or NaN.  Eight sums: one would wait for itself. */
 static int all_finite(const float *x, size_t n) {
-    float sum = 0.0f;
-    for (size_t i = 0; i < n; i++) sum += x[i] * 0.0f;
-    return sum == 0.0f;
+    float sum[8] = {0};
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        for (size_t k = 0; k < 8; k++) sum[k] += x[i + k] * 0.0f;
+    for (; i < n; i++) sum[0] += x[i] * 0.0f;
+    for (size_t k = 1; k < 8; k++) sum[0] += sum[k];
+    return sum[0] == 0.0f;
 }
 
 /* m <= chunk ids through all layers.  A NaN anywhere reaches the last position by the
@@ -408,7 +412,9 @@ loam_status loam_timeline_feed_each(loam_timeline *t, const int32_t *ids, size_t
     for (size_t done = 0; done < n;) {
         const size_t m = n - done < t->chunk ? n - done : t->chunk;
         const int last = done + m == n;
+        loam_alloc_forbid(); /* all memory was taken when the timeline was made */
         st = run_chunk(t, ids + done, m, each ? m : last ? 1 : 0, cancel, err);
+        loam_alloc_allow();
         if (st) {
             t->position = start;
             t->has_hidden = t->has_hidden && done == 0; /* still of position start - 1 */
@@ -442,8 +448,10 @@ static void finish_logits(const loam_decoder_config *c, float *logits, size_t n)
 
 void loam_timeline_head(loam_timeline *t, const float *hidden, size_t m, float *logits) {
     LOAM_ASSERT(m <= t->chunk);
+    loam_alloc_forbid();
     loam_linear(&t->compute, (const loam_weight *const[]){&t->d->head}, 1, hidden, m,
                 (float *const[]){logits});
+    loam_alloc_allow();
     finish_logits(&t->d->config, logits, m * t->d->config.vocab);
 }
 

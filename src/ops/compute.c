@@ -29,6 +29,7 @@ loam_status loam_compute_reserve(loam_compute *c, size_t max_m, size_t max_cols,
     const size_t bytes = shared + workers * loam_scratch_worker_bytes(max_cols);
     if (bytes <= c->scratch_bytes) return LOAM_OK;
     void *p = NULL;
+    loam_alloc_check();
     if (posix_memalign(&p, 64, bytes))
         return loam_fail(err, LOAM_ERR_MEMORY, "scratch: %zu bytes", bytes);
     free(c->scratch);
