@@ -170,6 +170,10 @@ void loam_avx2_tile(const avx2_tile *t, size_t m);
 void loam_avx2_float_product(const loam_matrix *w, size_t row0, size_t n_rows, const float *x,
                              size_t x_stride, size_t m, float *y, size_t y_stride, void *scratch);
 
+/* One position (avx2_exact.c): whole sixteens of the rows; returns how many rows it did. */
+size_t loam_avx2_float_vector(const loam_matrix *w, size_t row0, size_t n_rows, const float *x,
+                              float *y, void *scratch);
+
 /* Transpose rows of dense weights into the tile's b: out[k * 16 + r], r < 16, for
  * columns k0 .. k0 + n of rows row0 ..; the rows from n_rows on repeat the last one.
  * `buffer` holds 16 * (n + 8) floats.  Rows are row_bytes apart. */

@@ -52,26 +52,6 @@ void loam_avx2_tile(const avx2_tile *t, size_t m) {
     tiles[m - 1](t);
 }
 
-/* One position, four panels at once: eight sums hide the latency of the fma. */
-static void tile_vector(const float *x, const float *panels, size_t panel_floats, size_t n_k,
-                        float *y, int begin) {
-    __m256 acc[2 * PANELS];
-
-#pragma GCC unroll 8
-    for (size_t i = 0; i < 2 * PANELS; i++)
-        acc[i] = begin ? _mm256_setzero_ps() : _mm256_loadu_ps(y + 8 * i);
-    for (size_t k = 0; k < n_k; k++) {
-        const __m256 xk = _mm256_broadcast_ss(x + k);
-        const float *b = panels + k * PANEL_ROWS;
-#pragma GCC unroll 8
-        for (size_t i = 0; i < 2 * PANELS; i++)
-            acc[i] =
-                _mm256_fmadd_ps(_mm256_loadu_ps(b + i / 2 * panel_floats + i % 2 * 8), xk, acc[i]);
-    }
-#pragma GCC unroll 8
-    for (size_t i = 0; i < 2 * PANELS; i++) _mm256_storeu_ps(y + 8 * i, acc[i]);
-}
-
 static void dense_to_f32(loam_element e, const unsigned char *p, size_t n, float *out) {
     size_t k = 0;
     for (; k + 8 <= n; k += 8) _mm256_storeu_ps(out + k, load_scalars(e, p, k));
@@ -196,10 +176,6 @@ static void tile_edge(const panel_block *p, avx2_tile t, size_t m, size_t rows) 
 }
 
 static void multiply_block(const panel_block *p) {
-    if (p->m == 1 && p->n_rows == PANELS * PANEL_ROWS) {
-        tile_vector(p->x, p->panels, BLOCK_K * PANEL_ROWS, p->n_k, p->y, p->begin);
-        return;
-    }
     for (size_t i = 0; i < p->m; i += AVX2_TILE_ROWS) {
         const size_t m = p->m - i < AVX2_TILE_ROWS ? p->m - i : AVX2_TILE_ROWS;
         for (size_t r = 0; r < p->n_rows; r += PANEL_ROWS) {
@@ -287,29 +263,6 @@ static void widen_panel(const byte_panel *p, size_t k0, size_t n, float *out) {
     }
 }
 
-/* One position against sixteen rows, without the detour over memory. */
-static void widen_vector(const byte_panel *p, size_t cols, const float *x, float *y,
-                         size_t n_rows) {
-    __m256 lo = _mm256_setzero_ps(), hi = lo;
-    for (size_t k = 0; k < cols; k += 32) {
-        const size_t at = k / p->group * PANEL_ROWS;
-        const __m256 s0 = _mm256_loadu_ps(p->scales + at), s1 = _mm256_loadu_ps(p->scales + at + 8);
-        const __m256 b0 = _mm256_loadu_ps(p->biases + at), b1 = _mm256_loadu_ps(p->biases + at + 8);
-        for (size_t i = 0; i < 8; i++) {
-            const unsigned char *q = p->q + (k / 4 + i) * 64;
-            const __m256i v0 = load256(q), v1 = load256(q + 32);
-#pragma GCC unroll 4
-            for (int j = 0; j < 4; j++) {
-                const __m256 xk = _mm256_broadcast_ss(x + k + 4 * i + (size_t)j);
-                lo = _mm256_fmadd_ps(widen(v0, j, s0, b0), xk, lo);
-                hi = _mm256_fmadd_ps(widen(v1, j, s1, b1), xk, hi);
-            }
-        }
-    }
-    store_part(y, n_rows < 8 ? n_rows : 8, lo);
-    if (n_rows > 8) store_part(y + 8, n_rows - 8, hi);
-}
-
 static void affine_product(const loam_matrix *w, size_t row0, size_t n_rows, const float *x,
                            size_t x_stride, size_t m, float *y, size_t y_stride, void *scratch) {
     const size_t n_groups = w->cols / (size_t)w->group, rows_max = PANELS * PANEL_ROWS;
@@ -329,9 +282,8 @@ static void affine_product(const loam_matrix *w, size_t row0, size_t n_rows, con
             const byte_panel *b = &p[i / PANEL_ROWS];
             const size_t n = rows - i < PANEL_ROWS ? rows - i : PANEL_ROWS;
             loam_avx2_fill_panel(w, row0 + r + i, n, 0, b->q, b->scales, b->biases);
-            if (m == 1) widen_vector(b, w->cols, x, y + r + i, n);
         }
-        for (size_t k = 0; k < w->cols && m > 1; k += BLOCK_K) {
+        for (size_t k = 0; k < w->cols; k += BLOCK_K) {
             const size_t n = w->cols - k < BLOCK_K ? w->cols - k : BLOCK_K;
             for (size_t i = 0; i < rows; i += PANEL_ROWS)
                 widen_panel(&p[i / PANEL_ROWS], k, n, panels + i * BLOCK_K);
@@ -352,6 +304,12 @@ static void affine_product(const loam_matrix *w, size_t row0, size_t n_rows, con
 void loam_avx2_float_product(const loam_matrix *w, size_t row0, size_t n_rows, const float *x,
                              size_t x_stride, size_t m, float *y, size_t y_stride, void *scratch) {
     if (m == 0) return;
+    if (m == 1 && w->cols) {
+        const size_t done = loam_avx2_float_vector(w, row0, n_rows, x, y, scratch);
+        row0 += done;
+        n_rows -= done;
+        y += done;
+    }
     if (w->cols == 0) {
         for (size_t i = 0; i < m; i++) memset(y + i * y_stride, 0, n_rows * sizeof *y);
     } else if (w->element == LOAM_ELEMENT_AFFINE) {
