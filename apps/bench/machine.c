@@ -1,6 +1,7 @@
 /* machine.c - the limits of this machine, and what this process holds of its memory. */
 #include "bench/bench.h"
 
+#include <stdlib.h>
 #include <unistd.h>
 
 enum { BANDWIDTH_BLOCK = 256 << 20 };
@@ -14,9 +15,11 @@ bench_limits bench_measure_limits(loam_pool *pool) {
 }
 
 double bench_resident_bytes(void) {
-    unsigned long long all, resident = 0;
-    FILE *f = fopen("/proc/self/statm", "re");
-    if (f && fscanf(f, "%llu %llu", &all, &resident) != 2) resident = 0;
+    char line[256] = "", *rest = NULL;
+    FILE *f = fopen("/proc/self/statm", "re"); /* pages: all, resident, ... */
+    const int got = f && fgets(line, sizeof line, f);
     if (f) fclose(f);
-    return (double)resident * (double)sysconf(_SC_PAGESIZE);
+    if (!got) return 0;
+    strtoull(line, &rest, 10);
+    return (double)strtoull(rest, NULL, 10) * (double)sysconf(_SC_PAGESIZE);
 }

@@ -142,8 +142,14 @@ double loam_measure_peak(loam_pool *pool, loam_peak_kind kind, const char **name
     if (name) *name = u.name ? u.name : "";
     if (!u.run) return 0;
     /* long enough for starting the workers not to count; twice, as one may be interrupted */
-    while (j.steps < (size_t)1 << 30 && (run_once(pool, &j) < 5e-3 || run_once(pool, &j) < 5e-3))
-        j.steps *= 2;
+    for (int n_long = 0; n_long < 2 && j.steps < (size_t)1 << 30;) {
+        if (run_once(pool, &j) >= 5e-3) {
+            n_long++;
+        } else {
+            n_long = 0;
+            j.steps *= 2;
+        }
+    }
     for (double end = loam_now() + 0.1; best == 0 || loam_now() < end;) {
         const double rate =
             (double)j.steps * u.per_step * loam_pool_size(pool) / run_once(pool, &j);
