@@ -1,6 +1,8 @@
 #!/bin/bash
 # Runs every unit test program and every whole-program script; ends with "N passed, N failed".
 # usage: run-tests.sh OBJDIR BINDIR
+# With TEST_AARCH64 set the tests of the 64-bit ARM build, under qemu, count among them: a compiler or an
+# emulator that is missing is a failure then.
 set -u
 obj=$1
 export BIN=$2
@@ -28,5 +30,9 @@ done
 for s in tests/cli/test_*.sh; do
     [ -e "$s" ] && run "$(basename "$s")" bash "$s"
 done
+if [ -n "${TEST_AARCH64:-}" ]; then
+    run "aarch64 build" tools/test-aarch64.sh build
+    for t in $(tools/test-aarch64.sh list); do run "aarch64 $t" tools/test-aarch64.sh run "$t"; done
+fi
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ] && [ "$passed" -gt 0 ]

@@ -3,7 +3,8 @@
 # without dot products and integer matrices: none may meet an instruction that it lacks.
 # Needs gcc-aarch64-linux-gnu, libc6-dev-arm64-cross and qemu-user-static; without them it says so and ends
 # with 77 ("not run"), which is not a pass.  Tests of text and models need ARM builds of the libraries, too,
-# which tools/get-aarch64-libs.sh fetches from Debian: without those the kernels' tests alone are run.
+# which tools/get-aarch64-libs.sh fetches from Debian: without those the kernels' tests alone are run, or,
+# where AARCH64_LIBS_NEEDED is set, it fails.
 # usage: test-aarch64.sh          build, run all, count
 #        test-aarch64.sh build    77, or build
 #        test-aarch64.sh list     names of the tests, TEST.CPU a line
@@ -36,6 +37,7 @@ build() {
     local at make_args
     make_args=(-s -j"$(nproc)" CC="$CC" AR="${CC%gcc}ar" CONFIG=release O="$OUT" BIN="$OUT/bin")
     if ! tools/get-aarch64-libs.sh "$LIBS" 2>/dev/null; then
+        [ -z "${AARCH64_LIBS_NEEDED:-}" ] || { echo "test-aarch64: no ARM libraries" >&2; exit 1; }
         echo "test-aarch64: no ARM libraries: the kernels' tests alone"
         local objects=()
         for at in src/base/*.c src/kernels/*.c src/tensor/*.c src/ops/*.c; do objects+=("$OUT/${at%.c}.o"); done
