@@ -308,7 +308,6 @@ static void quantize_neon(const float *x, size_t n, size_t group, int8_t *q, flo
 void loam_neon_use_integer(loam_kernels *k) {
     k->quantize = quantize_neon;
     k->integer_product = integer_product_neon;
-    k->byte_tile = multiply_byte_tile;
 }
 
 #endif

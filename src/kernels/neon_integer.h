@@ -133,52 +133,5 @@ static const neon_rows_fn rows4_of[][NEON_POSITIONS] = {
     [NEON_BYTES] = {rows4_7_1, rows4_7_2, rows4_7_3, rows4_7_4},
     [8] = {rows4_8_1, rows4_8_2, rows4_8_3, rows4_8_4}};
 
-/* R rows (1 or 4) x Q queries of a search index: rows are q + 128, so that row ^ 128 is q, and
- * sum q x = I - 128 sum x = I - offset. */
-#define DEFINE_BYTES(R, Q)                                                                         \
-    static void bytes_##R##_##Q(const loam_byte_tile *t, size_t i, size_t j, float *y,             \
-                                size_t y_stride) {                                                 \
-        const uint8_t *rows = t->rows + i * t->stride;                                             \
-        const int8_t *x = t->x + j * t->stride;                                                    \
-        const uint8x16_t flip = vdupq_n_u8(0x80);                                                  \
-        int32x4_t s[Q][4];                                                                         \
-        _Pragma("GCC unroll 4") for (size_t q = 0; q < Q; q++)                                     \
-            _Pragma("GCC unroll 4") for (size_t r = 0; r < 4; r++) s[q][r] = vdupq_n_s32(0);       \
-        for (size_t k = 0; k < t->stride; k += 32) {                                               \
-            _Pragma("GCC unroll 4") for (size_t r = 0; r < R; r++) {                               \
-                const uint8_t *p = rows + r * t->stride + k;                                       \
-                const int8x16_t v0 = vreinterpretq_s8_u8(veorq_u8(vld1q_u8(p), flip));             \
-                const int8x16_t v1 = vreinterpretq_s8_u8(veorq_u8(vld1q_u8(p + 16), flip));        \
-                _Pragma("GCC unroll 4") for (size_t q = 0; q < Q; q++) {                           \
-                    const int8_t *xq = x + q * t->stride + k;                                      \
-                    s[q][r] = DOT32(s[q][r], v0, v1, vld1q_s8(xq), vld1q_s8(xq + 16), 6);          \
-                }                                                                                  \
-            }                                                                                      \
-        }                                                                                          \
-        _Pragma("GCC unroll 4") for (size_t q = 0; q < Q; q++) {                                   \
-            const int32x4_t sums =                                                                 \
-                vpaddq_s32(vpaddq_s32(s[q][0], s[q][1]), vpaddq_s32(s[q][2], s[q][3]));            \
-            float *to = y + (j + q) * y_stride + i;                                                \
-            if (R == 4)                                                                            \
-                vst1q_f32(to, vmulq_f32(vld1q_f32(t->scales + i), vcvtq_f32_s32(sums)));           \
-            else                                                                                   \
-                *to = t->scales[i] * (float)vgetq_lane_s32(sums, 0);                               \
-        }                                                                                          \
-    }
-
-DEFINE_BYTES(4, 3)
-DEFINE_BYTES(1, 3)
-DEFINE_BYTES(4, 1)
-DEFINE_BYTES(1, 1)
-
-static void multiply_byte_tile(const loam_byte_tile *t, float *y, size_t y_stride) {
-    for (size_t j = 0, m; j < t->m; j += m) {
-        size_t i = 0;
-        m = t->m - j >= 3 ? 3 : 1;
-        for (; i + 4 <= t->n; i += 4) (m == 3 ? bytes_4_3 : bytes_4_1)(t, i, j, y, y_stride);
-        for (; i < t->n; i++) (m == 3 ? bytes_1_3 : bytes_1_1)(t, i, j, y, y_stride);
-    }
-}
-
 #endif
 #endif

@@ -1,7 +1,7 @@
 /* neon_search.c - scans of an index: tiles of rows x queries whose sums stay in registers.
  *
  * A dot's sixteen partial sums are four registers, so a tile of 3 rows x 2 queries takes 24; each
- * quarter of sixteen columns costs five loads for six fma.  Bytes: neon_integer.h.
+ * quarter of sixteen columns costs five loads for six fma.
  */
 #include "neon.h"
 
@@ -82,9 +82,53 @@ static void f16_rows(const uint16_t *rows, size_t n, size_t stride, const float 
 }
 
 static void dot_rows_f16_neon(const uint16_t *rows, size_t n, size_t stride, const float *x,
-                              float *y) {
+                              float *y, int cached) {
+    (void)cached;
     for (size_t i = 0; i < n; i += 4)
         f16_rows(rows + i * stride, n - i < 4 ? n - i : 4, stride, x, y + i);
+}
+
+/* A panel of an index (loam_byte_tile) against one query: products of a column group are 16-bit
+ * lanes (two rows a register), eight of which fit (8 * 127 * 31 = 31,496) before they are widened. */
+static void bytes_panel(const uint8_t *rows, const int8_t *x, size_t cols, int32x4_t sums[4]) {
+    int32x4_t wide[8];
+#pragma GCC unroll 8
+    for (size_t r = 0; r < 8; r++) wide[r] = vdupq_n_s32(0);
+    for (size_t k = 0; k < cols; k += 16, rows += 256) { /* four groups of columns */
+        int16x8_t narrow[8];
+#pragma GCC unroll 4
+        for (size_t g = 0; g < 4; g++) {
+            uint32_t four;
+            memcpy(&four, x + k + 4 * g, 4);
+            const int8x16_t xg = vreinterpretq_s8_u32(vdupq_n_u32(four));
+#pragma GCC unroll 4
+            for (size_t r = 0; r < 4; r++) {
+                const int8x16_t v = vreinterpretq_s8_u8(vld1q_u8(rows + 64 * g + 16 * r));
+                int16x8_t *a = &narrow[2 * r], *b = &narrow[2 * r + 1];
+                *a = g ? vmlal_s8(*a, vget_low_s8(v), vget_low_s8(xg))
+                       : vmull_s8(vget_low_s8(v), vget_low_s8(xg));
+                *b = g ? vmlal_high_s8(*b, v, xg) : vmull_high_s8(v, xg);
+            }
+        }
+#pragma GCC unroll 8
+        for (size_t r = 0; r < 8; r++) wide[r] = vpadalq_s16(wide[r], narrow[r]);
+    }
+#pragma GCC unroll 4
+    for (size_t r = 0; r < 4; r++) sums[r] = vpaddq_s32(wide[2 * r], wide[2 * r + 1]);
+}
+
+static void byte_tile_neon(const loam_byte_tile *t, float *y, size_t y_stride) {
+    for (size_t i = 0; i < t->n; i += LOAM_PANEL) {
+        for (size_t j = 0; j < t->m; j++) {
+            int32x4_t sums[4];
+            bytes_panel(t->rows + i * t->cols, t->x + j * t->cols, t->cols, sums);
+            for (size_t r = 0; r < 4; r++) {
+                const int32x4_t sum = vsubq_s32(sums[r], vdupq_n_s32(t->offsets[j]));
+                vst1q_f32(y + j * y_stride + i + 4 * r,
+                          vmulq_f32(vld1q_f32(t->scales + i + 4 * r), vcvtq_f32_s32(sum)));
+            }
+        }
+    }
 }
 
 static size_t find_not_below_neon(const float *y, size_t n, float bound) {
@@ -117,6 +161,8 @@ void loam_neon_f16_to_f32(const uint16_t *x, size_t n, float *y) {
 
 void loam_neon_use_search(loam_kernels *k) {
     k->dot_tile = dot_tile_neon;
+    k->dot_tile_rows = 3;
+    k->byte_tile = byte_tile_neon;
     k->dot_rows_f16 = dot_rows_f16_neon;
     k->find_not_below = find_not_below_neon;
     k->f16_to_f32 = loam_neon_f16_to_f32;

@@ -242,6 +242,5 @@ void loam_kernels_use_neoni8mm(loam_kernels *k) {
     k->name = "neoni8mm";
 #if defined(__aarch64__)
     k->integer_product = integer_product_neoni8mm;
-    k->byte_tile = multiply_byte_tile;
 #endif
 }

@@ -6,9 +6,6 @@
 #include "base/threads.h"
 #include "kernels/dispatch.h"
 
-#if defined(__aarch64__)
-#include <sys/auxv.h>
-#endif
 
 typedef struct unit {
     const char *name;
@@ -90,25 +87,26 @@ static unit find_unit(loam_peak_kind kind) {
 
 #define VECTOR_UNIT(NAME, STEP)                                                                    \
     static void NAME(size_t steps) {                                                               \
-        __asm__ volatile(".arch_extension dotprod\n\t.arch_extension i8mm\n\t" TWELVE(CLEAR)       \
-                             CLEAR("12") CLEAR("13") "1:\n\t" TWELVE(STEP) "subs %0,%0,"           \
-                                                                           "#1\n\tb.ne 1b"         \
+        __asm__ volatile(TWELVE(CLEAR) CLEAR("12")                                                 \
+                             CLEAR("13") "1:\n\t" TWELVE(STEP) "subs %0,%0,"                       \
+                                                               "#1\n\tb.ne 1b"                     \
                          : "+r"(steps)::"cc", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7",      \
                            "v8", "v9", "v10", "v11", "v12", "v13");                                \
     }
 #define CLEAR(n) "movi v" n ".4s,#0\n\t"
 #define FMLA(n)  "fmla v" n ".4s,v12.4s,v13.4s\n\t"
-#define SDOT(n)  "sdot v" n ".4s,v12.16b,v13.16b\n\t"
-#define SMMLA(n) "smmla v" n ".4s,v12.16b,v13.16b\n\t"
+/* sdot and smmla vN.4s,v12.16b,v13.16b as numbers: no assembler takes their names in a file that
+ * is compiled for every ARM core */
+#define SDOT(n)  ".inst 0x4e8d9580+" n "\n\t"
+#define SMMLA(n) ".inst 0x4e8da580+" n "\n\t"
 VECTOR_UNIT(run_fmla, FMLA)
 VECTOR_UNIT(run_sdot, SDOT)
 VECTOR_UNIT(run_smmla, SMMLA)
 
 static unit find_unit(loam_peak_kind kind) {
-    enum { DOT_PRODUCT = 1 << 20, MATRIX_INT8 = 1 << 13 }; /* of AT_HWCAP, AT_HWCAP2 */
     if (kind == LOAM_PEAK_F32) return (unit){"fmla of 128 bits", run_fmla, 12 * 4};
-    if (getauxval(AT_HWCAP2) & MATRIX_INT8) return (unit){"smmla", run_smmla, 12 * 32};
-    if (getauxval(AT_HWCAP) & DOT_PRODUCT) return (unit){"sdot", run_sdot, 12 * 16};
+    if (loam_isa_available(LOAM_ISA_NEONI8MM)) return (unit){"smmla", run_smmla, 12 * 32};
+    if (loam_isa_available(LOAM_ISA_NEONDOT)) return (unit){"sdot", run_sdot, 12 * 16};
     return (unit){0};
 }
 
