@@ -118,9 +118,12 @@ loam_status loam_stack_pack(loam_stack *s, loam_pool *pool, loam_precision preci
         free(j.q);
         return loam_fail(err, LOAM_ERR_MEMORY, "panels of %zu x %zu", s->rows, s->cols);
     }
-    s->panels = panels;
-    s->wide = wide;
-    s->scales = scales;
+    if (j.fast) {
+        s->wide = wide;
+        s->scales = scales;
+    } else {
+        s->panels = panels;
+    }
     loam_split(pool, n / ROWS, 1, n * s->cols, pack_range, &j);
     free(j.rows);
     free(j.q);
