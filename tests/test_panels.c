@@ -195,6 +195,36 @@ static void test_panels_quantize(void) {
     }
 }
 
+static void test_panels_gelu(void) {
+    enum { N = 4003 };
+    float *x = room(N, 4), *bias = floats(N), *want = room(N, 4), *got = room(N, 4);
+    for (size_t i = 0; i < N; i++) x[i] = 9 * uniform();
+    x[7] = 60;
+    x[8] = -60;
+    x[9] = NAN;
+    x[10] = INFINITY;
+    for (size_t n = N; n; n = n > 40 ? n / 2 : n - 1) {
+        memcpy(want, x, N * 4);
+        memcpy(got, x, N * 4);
+        ref.gelu_coarse(bias, n, want);
+        loam_k.gelu_coarse(bias, n, got);
+        check_same(want, got, N, "gelu_coarse", 1, n);
+    }
+    memcpy(want, x, N * 4);
+    ref.gelu_coarse(bias, N, want);
+    for (size_t i = 0; i < N; i++) {
+        const float sum = x[i] + bias[i];
+        const double v = (double)sum, exact = 0.5 * v * erfc(-v / sqrt(2.0));
+        if (i == 9 || i == 10) continue;
+        CHECK(fabs((double)want[i] - exact) <= 7e-5 + 3e-6 * fabs(v), "gelu_coarse of %g is %g", v,
+              (double)want[i]);
+    }
+    free(x);
+    free(bias);
+    free(want);
+    free(got);
+}
+
 /* ---- attention ---- */
 
 static void check_attend(size_t n, size_t head_dim, int nan) {
@@ -333,6 +363,7 @@ static void test_panels_stack(void) {
 static void test_all(void) {
     test_panels_products();
     test_panels_quantize();
+    test_panels_gelu();
     test_panels_attend();
     test_panels_stack();
 }

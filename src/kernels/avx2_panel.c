@@ -243,12 +243,36 @@ static void quantize_wide_avx2(const float *x, size_t n, int16_t *q, float *d) {
     if (k < padded) memset(q + k, 0, (padded - k) * sizeof *q);
 }
 
+LOAM_INLINE __m256 gelu_coarse8(__m256 x) {
+    static const float P[] = LOAM_GELU_COARSE_P;
+    const __m256 top = _mm256_set1_ps(LOAM_GELU_COARSE), low = _mm256_set1_ps(-LOAM_GELU_COARSE);
+    /* the second operand is what min and max return for a NaN */
+    const __m256 s = _mm256_min_ps(top, _mm256_max_ps(low, x)), t = _mm256_mul_ps(s, s);
+    __m256 p = _mm256_set1_ps(P[0]);
+#pragma GCC unroll 8
+    for (size_t k = 1; k < sizeof P / sizeof *P; k++)
+        p = _mm256_fmadd_ps(p, t, _mm256_set1_ps(P[k]));
+    return _mm256_mul_ps(x, _mm256_fmadd_ps(s, p, _mm256_set1_ps(0.5f)));
+}
+
+static void gelu_coarse_avx2(const float *bias, size_t n, float *y) {
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        _mm256_storeu_ps(
+            y + i, gelu_coarse8(_mm256_add_ps(_mm256_loadu_ps(y + i), _mm256_loadu_ps(bias + i))));
+    if (i < n)
+        store_part(
+            y + i, n - i,
+            gelu_coarse8(_mm256_add_ps(load_part(y + i, n - i), load_part(bias + i, n - i))));
+}
+
 void loam_avx2_use_panel(loam_kernels *k) {
     k->panel_pack = panel_pack_avx2;
     k->panel_float = panel_float_avx2;
     k->panel_pack_wide = panel_pack_wide_avx2;
     k->panel_wide = panel_wide_avx2;
     k->quantize_wide = quantize_wide_avx2;
+    k->gelu_coarse = gelu_coarse_avx2;
 }
 
 #endif

@@ -56,7 +56,7 @@ enum {
     LOAM_BYTE_ROW_MAX = 63,
     LOAM_BYTE_ROW_ZERO = 64,
     LOAM_BYTE_QUERY_MAX = 31,
-    LOAM_DOT_TILE = 4608      /* see dot_tile: 18 KB */
+    LOAM_DOT_TILE = 4608 /* see dot_tile: 18 KB */
 };
 
 /* A weight matrix in a mapped file, row-major.  An affine row is a little-endian bit stream
@@ -252,6 +252,9 @@ typedef struct loam_kernels {
      * d = NaN. */
     void (*quantize_wide)(const float *x, size_t n, int16_t *q, float *d);
     void (*attend)(const loam_attend *a, float *scratch);
+    /* x = y + bias, y = x * (s * P(s^2) + 0.5) with s = x within +-LOAM_GELU_COARSE: gelu within
+     * 7e-5 + 3e-6 |x|, for what wide integers follow.  P by Horner's rule, see math_poly.h. */
+    void (*gelu_coarse)(const float *bias, size_t n, float *y);
 } loam_kernels;
 
 extern loam_kernels loam_k; /* set by loam_kernels_init(), then read-only */

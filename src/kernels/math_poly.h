@@ -45,6 +45,14 @@
 #define LOAM_ERFC_1 2.24748665273e-1f
 #define LOAM_ERFC_0 2.25716857437e-1f
 
+#define LOAM_GELU_COARSE 4.5f
+/* (Phi(s) - 1/2) / s in s^2, highest first; Phi off by 2e-5 at most */
+#define LOAM_GELU_COARSE_P                                                                         \
+    {                                                                                              \
+        3.037120208e-11f, -3.315316466e-09f, 1.591253778e-07f, -4.452274425e-06f,                  \
+            8.143195009e-05f, -0.001037641312f, 0.009585412219f, -0.06598509848f, 0.3987129629f    \
+    }
+
 #define LOAM_SQRT_HALF         0.707106781f
 #define LOAM_GELU_CUBIC        0.044715f
 #define LOAM_MINUS_2_SQRT_2_PI -1.59576912f /* -2 sqrt(2 / pi) */

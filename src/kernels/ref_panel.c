@@ -1,5 +1,6 @@
 /* ref_panel.c - products with panels, and attention that sees everything: the meaning. */
 #include "kernels.h"
+#include "math_poly.h"
 #include "ref_math.h"
 #include <math.h>
 
@@ -92,6 +93,19 @@ static void attend_ref(const loam_attend *a, float *scratch) {
         attend_row(a, a->q + t * a->stride, scratch, a->y + t * a->y_stride);
 }
 
+static void gelu_coarse_ref(const float *bias, size_t n, float *y) {
+    static const float P[] = LOAM_GELU_COARSE_P;
+    for (size_t i = 0; i < n; i++) {
+        const float x = y[i] + bias[i];
+        float s = x < -LOAM_GELU_COARSE ? -LOAM_GELU_COARSE : x;
+        s = s > LOAM_GELU_COARSE ? LOAM_GELU_COARSE : s;
+        const float t = s * s;
+        float p = P[0];
+        for (size_t k = 1; k < sizeof P / sizeof *P; k++) p = fmaf(p, t, P[k]);
+        y[i] = x * fmaf(s, p, 0.5f);
+    }
+}
+
 void loam_kernels_use_ref_panel(loam_kernels *k) {
     k->panel_pack = panel_pack_ref;
     k->panel_float = panel_float_ref;
@@ -99,4 +113,5 @@ void loam_kernels_use_ref_panel(loam_kernels *k) {
     k->panel_wide = panel_wide_ref;
     k->quantize_wide = quantize_wide_ref;
     k->attend = attend_ref;
+    k->gelu_coarse = gelu_coarse_ref;
 }

@@ -199,6 +199,10 @@ static void multiply(const stack_job *j, size_t row, size_t n, size_t first, siz
         for (size_t i = 0; i < m; i++)
             memset(y + i * y_stride + (end - row), 0, (row + n - end) * sizeof *y);
     }
+    if (j->fast && j->has_act && j->act == LOAM_ACT_GELU_ERF) {
+        for (size_t i = 0; i < m; i++) loam_k.gelu_coarse(s->bias + row, n, y + i * y_stride);
+        return;
+    }
     for (size_t i = 0; i < m; i++) {
         loam_k.add(s->bias + row, n, y + i * y_stride);
         if (j->has_act) loam_k.activate(j->act, y + i * y_stride, n, y + i * y_stride);
