@@ -411,9 +411,11 @@ static void place_scales(const loam_matrix *w, const unsigned char *base, size_t
     const size_t bytes = scales_bytes(w);
     const unsigned char *p[8], *at = base + row * bytes;
 
-    for (size_t i = 0; i < 8; i++) {
-        p[i] = at;
-        if (i + 1 < n) at += bytes;
+    if (n == 8) {
+#pragma GCC unroll 8
+        for (size_t i = 0; i < 8; i++) p[i] = at + i * bytes;
+    } else {
+        for (size_t i = 0; i < 8; i++) p[i] = at + (i < n ? i : n - 1) * bytes;
     }
     scales8_all(w, p, base + end_row * bytes, out, ROWS, f);
 }
