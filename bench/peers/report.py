@@ -87,8 +87,8 @@ def chart(rows, title):
     def say(px, py, text, anchor="start", style=""):
         return f'<text x="{px:.1f}" y="{py:.1f}" text-anchor="{anchor}" {style}>{html.escape(text)}</text>'
 
-    out = [f'<svg xmlns="http://www.w3.org/2000/svg" width="980" height="{height}" viewBox="0 0 980 {height}" '
-           'font-family="sans-serif" font-size="12" fill="#222">', f'<rect width="980" height="{height}" fill="#fff"/>',
+    out = [f'<svg xmlns="http://www.w3.org/2000/svg" width="1080" height="{height}" viewBox="0 0 1080 {height}" '
+           'font-family="sans-serif" font-size="12" fill="#222">', f'<rect width="1080" height="{height}" fill="#fff"/>',
            say(16, 22, "loam / best peer, same machine, same run (longer is faster)", style='font-size="15" font-weight="bold"'),
            say(16, 42, title[:150], style='font-size="10" fill="#555"')]
     for n in range(0, int(cut) + 1):

@@ -183,7 +183,7 @@ def first(_turn):
         if folder.startswith("shape:"):
             path = os.path.join(CACHE, "loam/shapes", folder[6:])
             ask = ["--ids", str([i * 7919 % 250 for i in range(a.first)])]
-        rows = loam(work, "loam fast", "llm", *model_arguments(folder), "--first", str(a.first), "--repeat", "2")
+        rows = loam(work, "loam fast", "llm", *model_arguments(folder), "--first", str(a.first), "--repeat", "1")
         ms = wall([program("loam"), "generate", "--model", path, *ask, "-n", "1", "--ignore-eos", "-t", str(a.threads), "--json"], f"{work}: loam generate")
         if ms:
             take(work, metric, "loam generate", ms, "ms")
