@@ -18,7 +18,7 @@ OUT=${AARCH64_OUT:-build/aarch64}
 LIBS=${AARCH64_LIBS:-build/aarch64-libs}
 # cortex-a72 has neither sdot nor usmmla, cortex-a76 has sdot, max has all that qemu knows
 sets="kernels.cortex-a72 kernels.cortex-a76 kernels.max dispatch.cortex-a72 dispatch.cortex-a76 dispatch.max"
-plain="ops.max base.max"
+plain="panels.max ops.max base.max"
 full="qmm.max search.max tokenizer.max encoder.max decoder.max saved.max template.max json.max quantize.max"
 
 has_libs() { [ -e "$LIBS/complete" ]; }

@@ -202,6 +202,7 @@ void loam_neon_use_integer(loam_kernels *k);
 void loam_neon_use_math(loam_kernels *k);
 void loam_neon_use_attention(loam_kernels *k);
 void loam_neon_use_search(loam_kernels *k);
+void loam_neon_use_panel(loam_kernels *k);
 
 /* y[i][0 .. 15] (+)= sum over k ascending of x[i][k] * b[k][0 .. 15], one fma each, for up to
  * four rows i.  `begin` starts from 0, else from y.  b rows are b_stride apart. */
