@@ -6,7 +6,7 @@
 #define LOAM_AVX512_EMULATED_H
 
 /* always inlined, the emulation takes minutes to compile */
-#define LOAM_INLINE      static
+#define LOAM_INLINE static
 #define SIMDE_NO_INLINE
 #define SIMDE_ENABLE_NATIVE_ALIASES
 #include <simde/x86/avx512.h>
@@ -38,16 +38,17 @@ static inline void emulated_mask_storeu_ps(float *p, simde__mmask16 m, simde__m5
 #define _mm512_mask_storeu_ps(p, m, v) emulated_mask_storeu_ps(p, m, v)
 
 /* Loads and stores of some lanes touch no others. */
-#define EMULATED_LOAD(name, type, element, n)                                                     \
-    static inline type emulated_##name(uint64_t m, const void *p) {                               \
-        element to[n];                                                                            \
-        type v;                                                                                   \
-        for (int i = 0; i < n; i++) {                                                             \
-            to[i] = 0;                                                                            \
-            if (m >> i & 1) memcpy(&to[i], (const char *)p + i * sizeof(element), sizeof(element)); \
-        }                                                                                         \
-        memcpy(&v, to, sizeof v);                                                                 \
-        return v;                                                                                 \
+#define EMULATED_LOAD(name, type, element, n)                                                      \
+    static inline type emulated_##name(uint64_t m, const void *p) {                                \
+        element to[n];                                                                             \
+        type v;                                                                                    \
+        for (int i = 0; i < n; i++) {                                                              \
+            to[i] = 0;                                                                             \
+            if (m >> i & 1)                                                                        \
+                memcpy(&to[i], (const char *)p + i * sizeof(element), sizeof(element));            \
+        }                                                                                          \
+        memcpy(&v, to, sizeof v);                                                                  \
+        return v;                                                                                  \
     }
 EMULATED_LOAD(maskz_loadu_epi32, simde__m512i, int32_t, 16)
 EMULATED_LOAD(maskz_loadu_epi16_256, simde__m256i, int16_t, 16)

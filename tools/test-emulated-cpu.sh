@@ -5,13 +5,12 @@
 #     test-emulated-cpu.sh [-s SET] [-t SECONDS] [MODEL] [TEST...]
 #
 # SET names the kernels to run, as in `loam --version` (default avx512vnni); TEST is one of build/release/tests (default
-# test_kernels; make tests).  MODEL is one of `bochs --help cpu`, with features after a plus sign:
-# corei3_cnl+avx512vnni (the default), corei3_cnl+avx512vnni,amx,amx_int8,amx_bf16, corei3_cnl+avx_vnni.  Added features
-# need Bochs 3.0.  (icelake_u and later models: Debian's kernel gets lost in page faults on them, with 2.7 and 3.0.)
-# Environment: BOCHS (the program), BOCHS_SHARE (its BIOS files), KERNEL (a vmlinuz; else the one of the package
-# linux-image-cloud-amd64, downloaded).  Needs the packages xorriso isolinux syslinux-common busybox-static cpio; Bochs
-# 3.0 is built from its source: configure --with-nogui --enable-cpu-level=6 --enable-x86-64 --enable-avx --enable-evex
-# --enable-amx --enable-all-optimizations.  Ends with 77 ("not run") when something is missing.
+# test_kernels; make tests).  MODEL is one of `bochs --help cpu` (default tigerlake), with features added after a plus
+# sign: corei3_cnl+avx512vnni,avx512vbmi,amx,amx_int8,amx_bf16.  What is added needs Bochs 3.0, which is built from its
+# source: configure --with-nogui --enable-cpu-level=6 --enable-x86-64 --enable-avx --enable-evex --enable-amx
+# --enable-all-optimizations.  Environment: BOCHS (the program), BOCHS_SHARE (its BIOS files), KERNEL (a vmlinuz; else
+# the one of the package linux-image-cloud-amd64, downloaded).  Packages: bochs bochs-term bochsbios vgabios xorriso
+# isolinux syslinux-common busybox-static cpio.  Ends with 77 ("not run") when something is missing.
 set -u
 cd "$(dirname "$0")/.." || exit 2
 set_name=avx512vnni seconds=3600
@@ -19,7 +18,7 @@ while getopts s:t: o; do
     case $o in s) set_name=$OPTARG ;; t) seconds=$OPTARG ;; *) exit 2 ;; esac
 done
 shift $((OPTIND - 1))
-model=${1:-corei3_cnl+avx512vnni}
+model=${1:-tigerlake}
 [ $# -gt 0 ] && shift
 tests=${*:-test_kernels}
 BOCHS=${BOCHS:-bochs}
@@ -73,12 +72,13 @@ chmod +x "$out/root/init"
 (cd "$out/root" && find . | cpio -o -H newc 2>/dev/null >../iso/initrd)
 cp "$kernel" "$out/iso/vmlinuz"
 cp $isolinux $ldlinux "$out/iso/"
+# (with what is cleared here Debian's kernel gets lost in page faults on Bochs' Ice Lake and later, 2.7 and 3.0)
 cat >"$out/iso/isolinux.cfg" <<'EOF'
 default loam
 prompt 0
 label loam
     kernel vmlinuz
-    append initrd=initrd console=ttyS0,115200 nopcid nokaslr mitigations=off nowatchdog rcupdate.rcu_cpu_stall_suppress=1 tsc=reliable random.trust_cpu=on panic=-1
+    append initrd=initrd console=ttyS0,115200 nokaslr nopku clearcpuid=fsrm,rdpid,umip,movdiri,movdir64b,shstk,ibt mitigations=off nowatchdog rcupdate.rcu_cpu_stall_suppress=1 tsc=reliable random.trust_cpu=on panic=-1
 EOF
 xorriso -as mkisofs -quiet -o "$out/boot.iso" -b isolinux.bin -c boot.cat -no-emul-boot -boot-load-size 4 \
     -boot-info-table "$out/iso" 2>/dev/null || exit 1
@@ -109,7 +109,10 @@ error: action=ignore
 EOF
 rm -f "$out/serial.txt"
 # (Debian's only display without X wants a terminal)
-TERM=xterm script -qec "$BOCHS -q -f $out/bochsrc" /dev/null >/dev/null 2>&1 </dev/null &
+echo c >"$out/commands" # its debugger waits for "continue"
+run="$BOCHS -q -f $out/bochsrc"
+[ $display = term ] && run="$run -rc $out/commands"
+TERM=xterm script -qec "$run" /dev/null >/dev/null 2>&1 </dev/null &
 emulator=$!
 stop() { kill "$emulator" 2>/dev/null; [ -r "$out/serial.txt" ] && tr -d '\r' <"$out/serial.txt"; }
 end=$((SECONDS + seconds))

@@ -204,6 +204,9 @@ LOAM_INLINE void transpose16(__m512i r[16]) {
 
 void loam_avx512vnni_vector(const loam_matrix *w, size_t row0, size_t n_rows, const loam_acts *a,
                             size_t m, float *y, size_t y_stride, void *scratch);
+void loam_avx512vnni_use_encoder(loam_kernels *k);
+void loam_avx512vnni_use_attention(loam_kernels *k);
+void loam_avx512vnni_use_attend(loam_kernels *k);
 /* Up to so many positions the bit stream is read as it is, beyond it becomes panels. */
 enum { LOAM_AVX512_VECTOR_MAX = 4 };
 

@@ -189,6 +189,9 @@ void loam_kernels_use_avx512vnni(loam_kernels *k) {
     k->integer_product = integer_product_avx512vnni;
     loam_avx512vnni_use_float(k);
     loam_avx512vnni_use_search(k);
+    loam_avx512vnni_use_encoder(k);
+    loam_avx512vnni_use_attention(k);
+    loam_avx512vnni_use_attend(k);
 }
 
 #else
