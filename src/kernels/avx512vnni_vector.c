@@ -13,14 +13,15 @@
  * x stands in the order that meets the weights as they come.  Scales are transposed for all groups
  * of the eight rows, sixteen groups at a time.  Several positions share a step's weights.
  *
- * The eight rows lie one after another in memory, then come the next eight.  Each row is fetched
- * AHEAD bytes before it is read; what lies beyond its end is taken from the row eight further on.
+ * The eight rows lie one after another in memory, then come the next eight: while column k is at
+ * work, the part of those that is as far along is fetched, each cache line once and in order, LOOK
+ * bytes ahead.
  */
 #include "avx512.h"
 
 #ifdef LOAM_AVX512
 
-enum { ROWS = 8, BLOCKS = 4, M_MAX = LOAM_AVX512_VECTOR_MAX, AHEAD = 2048 };
+enum { ROWS = 8, BLOCKS = 4, M_MAX = LOAM_AVX512_VECTOR_MAX, LOOK = 2048 };
 
 typedef struct position {
     const int8_t *x; /* in the order of the units, padded with zeros to whole ones */
@@ -33,8 +34,7 @@ typedef struct vector_args {
     const unsigned char *row[ROWS];
     const float *scales; /* [padded groups][ROWS] */
     size_t cols, group, log_group;
-    size_t turn; /* from this byte of a row on fetch `beyond`, before it `within` ahead */
-    size_t within, beyond;
+    const unsigned char *ahead; /* what to fetch at column 0 */
 } vector_args;
 
 /* Four registers of sums: quarter L of the result holds the sums of their quarters L. */
@@ -85,9 +85,13 @@ LOAM_INLINE __m256 add_unit(const vector_args *t, const position *p, size_t k, s
 /* n_columns (UNIT, or fewer at the end of the rows) from column k on. */
 LOAM_INLINE void step8(const vector_args *t, size_t k, size_t n_columns, int bits, size_t m,
                        __m256 acc[M_MAX]) {
-    const size_t at = k / 8 * (size_t)bits, ahead = at < t->turn ? t->within : t->beyond;
+    const size_t at = k / 8 * (size_t)bits;
     __m512i half[2][M_MAX];
 
+    /* 128 columns of eight rows are 128 * bits bytes */
+#pragma GCC unroll 16
+    for (size_t i = 0; i < 2 * (size_t)bits; i++)
+        _mm_prefetch((const char *)t->ahead + ROWS * at + 64 * i, _MM_HINT_T0);
 #pragma GCC unroll 2
     for (size_t h = 0; h < 2; h++) {
         __m512i pair[M_MAX];
@@ -98,8 +102,6 @@ LOAM_INLINE void step8(const vector_args *t, size_t k, size_t n_columns, int bit
             for (size_t e = 0; e < 2; e++) {
                 const unsigned char *p = t->row[4 * h + 2 * j + e] + at;
                 const unit512 u = load_unit512(p, bits, n_columns, 1);
-                _mm_prefetch((const char *)p + ahead, _MM_HINT_T0);
-                if (bits > 4) _mm_prefetch((const char *)p + ahead + 64, _MM_HINT_T0);
 #pragma GCC unroll 4
                 for (size_t i = 0; i < m; i++) {
                     const int8_t *x = t->at[i].x + k;
@@ -230,13 +232,7 @@ static void multiply_rows8(const vector_job *j, size_t row, size_t n, float *bia
         rows[i] = row + (i < n ? i : n - 1);
         t.row[i] = w->data + rows[i] * row_bytes;
     }
-    if (row_bytes > AHEAD) {
-        t.turn = row_bytes - AHEAD;
-        t.within = AHEAD;
-        t.beyond = AHEAD + (ROWS - 1) * row_bytes;
-    } else if (row_bytes > 0) { /* whole rows ahead */
-        t.beyond = ROWS * row_bytes * ((AHEAD + row_bytes - 1) / row_bytes);
-    }
+    t.ahead = w->data + (row + ROWS) * row_bytes + LOOK;
     fetch_scales(w, row + 2 * ROWS);
     loam_avx512_scales8(w, w->scales, rows, j->end_row, j->scales, ROWS);
     loam_avx512_scales8(w, w->biases, rows, j->end_row, biases, ROWS);
