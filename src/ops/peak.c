@@ -6,7 +6,6 @@
 #include "base/threads.h"
 #include "kernels/dispatch.h"
 
-
 typedef struct unit {
     const char *name;
     void (*run)(size_t steps);
