@@ -410,6 +410,22 @@ static void test_activations(void) {
     }
 }
 
+/* Columns n apart, rows of y three more: what stands between them must stay. */
+static void check_columns(size_t n) {
+    enum { M_MAX = 9, N_MAX = 130 };
+    static uint16_t columns[LOAM_OUTLIERS * N_MAX];
+    static float x[M_MAX * LOAM_OUTLIERS], want[M_MAX * (N_MAX + 3)], got[M_MAX * (N_MAX + 3)];
+    const size_t stride = n + 3;
+    for (size_t m = 0; m <= M_MAX; m += 3) {
+        for (size_t i = 0; i < LOAM_OUTLIERS * n; i++) columns[i] = loam_f32_to_f16(uniform());
+        for (size_t i = 0; i < M_MAX * LOAM_OUTLIERS; i++) x[i] = 100.0f * uniform();
+        for (size_t i = 0; i < m * stride; i++) want[i] = got[i] = uniform();
+        ref.add_columns(columns, n, n, x, m, want, stride);
+        loam_k.add_columns(columns, n, n, x, m, got, stride);
+        check_same(want, got, m * stride, "add_columns, n %zu m %zu", n, m);
+    }
+}
+
 static void test_rows(void) {
     enum { MAX = 130 };
     static float x[MAX + 1], w[MAX], b[MAX], want[MAX + 9], got[MAX + 9], rows[9 * MAX + 1];
@@ -453,6 +469,7 @@ static void test_rows(void) {
             loam_k.rope(got, n / 2 * 2, traditional, table);
             check_same(want, got, n, "rope, n %zu", n);
         }
+        check_columns(n);
         h0[n] = h1[n] = 0x1234;
         ref.f32_to_f16(x + 1, n, h0);
         loam_k.f32_to_f16(x + 1, n, h1);

@@ -110,6 +110,12 @@ static void free_weight(weight_room *r) {
     free(r->bias);
 }
 
+static int is_outlier(const loam_weight *w, size_t k) {
+    for (size_t j = 0; w->outlier_ids && j < LOAM_OUTLIERS; j++)
+        if (w->outlier_ids[j] == k) return 1;
+    return 0;
+}
+
 /* The product in double from dequantised rows; `unit` adds the error bound of a term. */
 static void check_linear(const loam_weight *w, loam_precision precision, const float *x, size_t m,
                          const float *y) {
@@ -125,10 +131,15 @@ static void check_linear(const loam_weight *w, loam_precision precision, const f
                     const double xv = (double)x[i * w->cols + l];
                     sum += (double)row[l] * xv;
                     size += fabs((double)row[l] * xv);
+                    if (is_outlier(w, l)) { /* its weight is rounded to f16 */
+                        quant += fabs((double)row[l] * xv) * 0x1p-11 + fabs(xv) * 0x1p-24;
+                        continue;
+                    }
                     weights += fabs((double)row[l]);
                     largest = fmax(largest, fabs(xv));
                 }
-                quant += weights * largest * (0.5001 / 127);
+                /* the second term's step is 1/254 of the first's */
+                quant += weights * largest * (w->two_terms ? 0.2502 / 127 / 127 : 0.5001 / 127);
             }
             const int fast = precision == LOAM_FAST && w->format == LOAM_FORMAT_AFFINE;
             /* fast: every activation is off by at most half a step; the scale and bias terms
@@ -141,6 +152,23 @@ static void check_linear(const loam_weight *w, loam_precision precision, const f
         }
     }
     free(row);
+}
+
+/* Root of the mean square that fast is off from exact. */
+static double mean_error(const loam_weight *w, const float *x, size_t m) {
+    float *y = room(m * w->rows, sizeof *y), *exact = room(m * w->rows, sizeof *y);
+    double squares = 0.0;
+    computes[0].precision = LOAM_FAST;
+    loam_linear(&computes[0], &w, 1, x, m, &y);
+    computes[0].precision = LOAM_EXACT;
+    loam_linear(&computes[0], &w, 1, x, m, &exact);
+    for (size_t i = 0; i < m * w->rows; i++) {
+        const double off = (double)y[i] - (double)exact[i];
+        squares += off * off;
+    }
+    free(y);
+    free(exact);
+    return sqrt(squares / (double)(m * w->rows));
 }
 
 static void test_linear(const loam_weight *w, loam_precision precision, size_t m) {
@@ -193,6 +221,49 @@ static void test_linears(void) {
 }
 
 /* Several weights at once, the gate and the greedy head, against plain calls. */
+/* Columns that are multiplied apart: every 40th, so that pieces and groups are met. */
+static void add_outliers(loam_weight *w, uint32_t *ids, uint16_t *columns) {
+    const size_t step = w->cols / LOAM_OUTLIERS;
+    for (size_t j = 0; j < LOAM_OUTLIERS; j++) {
+        ids[j] = (uint32_t)(j * step + rnd() % step);
+        for (size_t r = 0; r < w->rows; r++)
+            columns[j * w->rows + r] = loam_f32_to_f16(loam_weight_at(w, r, ids[j]));
+    }
+    w->outlier_ids = ids;
+    w->outliers = columns;
+    w->outlier_stride = w->rows;
+}
+
+static void test_precise(int bits, int group, size_t groups, size_t m) {
+    weight_room r =
+        make_weight(LOAM_FORMAT_AFFINE, bits, group, LOAM_F16, 69, groups * (size_t)group, 1);
+    uint32_t ids[LOAM_OUTLIERS];
+    uint16_t *columns = room(LOAM_OUTLIERS * r.w.rows, sizeof *columns);
+    float *x = room(m * r.w.cols, sizeof *x);
+
+    fill(x, m * r.w.cols);
+    const double one = mean_error(&r.w, x, m);
+    r.w.two_terms = 1;
+    const double two = mean_error(&r.w, x, m);
+    CHECK(two < one / 30, "bits %d group %d: two terms off by %g, one by %g", bits, group, two,
+          one);
+    test_linear(&r.w, LOAM_FAST, m);
+    r.w.two_terms = 0;
+    add_outliers(&r.w, ids, columns);
+    for (size_t i = 0; i < m; i++)
+        for (size_t j = 0; j < LOAM_OUTLIERS; j++) x[i * r.w.cols + ids[j]] *= 50.0f;
+    const double apart = mean_error(&r.w, x, m);
+    r.w.outlier_ids = NULL;
+    const double together = mean_error(&r.w, x, m);
+    CHECK(apart < together / 3, "bits %d group %d: outliers apart %g, together %g", bits, group,
+          apart, together);
+    r.w.outlier_ids = ids;
+    test_linear(&r.w, LOAM_FAST, m);
+    free(x);
+    free(columns);
+    free_weight(&r);
+}
+
 static void test_fused(void) {
     enum { M = 9, COLS = 192 };
     weight_room q = make_weight(LOAM_FORMAT_AFFINE, 4, 64, LOAM_BF16, 70, COLS, 1);
@@ -465,6 +536,11 @@ static void test_all(void) {
         {2, 2, 16, 330, 100, 0, 1}, {4, 2, 16, 700, 300, 0, 1}, {4, 1, 48, 66, 7, 20.0f, 0},
     };
     test_linears();
+    for (size_t m = 1; m < 30; m += 9) {
+        test_precise(4, 32, 16, m);
+        test_precise(8, 64, 7, m);
+    }
+    test_precise(4, 128, 33, 3); /* more than one piece */
     test_fused();
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) test_causal(&cases[i]);
     if (loam_k.isa != LOAM_ISA_REF) test_long_context(); /* slow in the reference */

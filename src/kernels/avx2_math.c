@@ -116,6 +116,58 @@ static void add_avx2(const float *x, size_t n, float *y) {
     for (; i < n; i++) y[i] += x[i];
 }
 
+/* Positions whose chains of sums hide one another's latency; columns that registers hold. */
+enum { COLUMN_BATCH = 4, COLUMN_PART = 8 };
+
+/* Eight rows; c are columns of x's part that starts at x. */
+LOAM_INLINE void add_columns8(const __m256 c[COLUMN_PART], const float *x, size_t m, float *y,
+                              size_t y_stride) {
+    size_t i = 0;
+    for (; i + COLUMN_BATCH <= m; i += COLUMN_BATCH) {
+        __m256 sum[COLUMN_BATCH];
+#pragma GCC unroll 4
+        for (size_t b = 0; b < COLUMN_BATCH; b++) sum[b] = _mm256_loadu_ps(y + (i + b) * y_stride);
+#pragma GCC unroll 8
+        for (size_t j = 0; j < COLUMN_PART; j++)
+#pragma GCC unroll 4
+            for (size_t b = 0; b < COLUMN_BATCH; b++)
+                sum[b] = _mm256_fmadd_ps(c[j], _mm256_broadcast_ss(x + (i + b) * LOAM_OUTLIERS + j),
+                                         sum[b]);
+#pragma GCC unroll 4
+        for (size_t b = 0; b < COLUMN_BATCH; b++) _mm256_storeu_ps(y + (i + b) * y_stride, sum[b]);
+    }
+    for (; i < m; i++) {
+        __m256 sum = _mm256_loadu_ps(y + i * y_stride);
+#pragma GCC unroll 8
+        for (size_t j = 0; j < COLUMN_PART; j++)
+            sum = _mm256_fmadd_ps(c[j], _mm256_broadcast_ss(x + i * LOAM_OUTLIERS + j), sum);
+        _mm256_storeu_ps(y + i * y_stride, sum);
+    }
+}
+
+static void add_columns_avx2(const uint16_t *columns, size_t c_stride, size_t n_rows,
+                             const float *x, size_t m, float *y, size_t y_stride) {
+    size_t r = 0;
+    for (; r + 8 <= n_rows; r += 8)
+        for (size_t part = 0; part < LOAM_OUTLIERS; part += COLUMN_PART) {
+            const uint16_t *from = columns + part * c_stride + r;
+            __m256 c[COLUMN_PART];
+#pragma GCC unroll 8
+            for (size_t j = 0; j < COLUMN_PART; j++)
+                c[j] = _mm256_cvtph_ps(
+                    _mm_loadu_si128((const __m128i *)(const void *)(from + j * c_stride)));
+            add_columns8(c, x + part, m, y + r, y_stride);
+        }
+    for (; r < n_rows; r++)
+        for (size_t i = 0; i < m; i++) {
+            float sum = y[i * y_stride + r];
+            for (size_t j = 0; j < LOAM_OUTLIERS; j++)
+                sum = __builtin_fmaf(_cvtsh_ss(columns[j * c_stride + r]), x[i * LOAM_OUTLIERS + j],
+                                     sum);
+            y[i * y_stride + r] = sum;
+        }
+}
+
 LOAM_INLINE __m256 negate(__m256 x) {
     return _mm256_xor_ps(x, _mm256_set1_ps(-0.0f));
 }
@@ -259,6 +311,7 @@ void loam_avx2_use_math(loam_kernels *k) {
     k->rms_norm = rms_norm_avx2;
     k->layer_norm = layer_norm_avx2;
     k->add = add_avx2;
+    k->add_columns = add_columns_avx2;
     k->activate = activate_avx2;
     k->gate = gate_avx2;
     k->exp = exp_avx2;

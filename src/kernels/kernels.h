@@ -56,7 +56,8 @@ enum {
     LOAM_BYTE_ROW_MAX = 63,
     LOAM_BYTE_ROW_ZERO = 64,
     LOAM_BYTE_QUERY_MAX = 31,
-    LOAM_DOT_TILE = 4608 /* see dot_tile: 18 KB */
+    LOAM_DOT_TILE = 4608, /* see dot_tile: 18 KB */
+    LOAM_OUTLIERS = 16    /* columns of add_columns */
 };
 
 /* A weight matrix in a mapped file, row-major.  An affine row is a little-endian bit stream
@@ -178,6 +179,11 @@ typedef struct loam_kernels {
      * are w = scale * q rounded, + bias rounded. */
     void (*float_product)(const loam_matrix *w, size_t row0, size_t n_rows, const float *x,
                           size_t x_stride, size_t m, float *y, size_t y_stride, void *scratch);
+
+    /* y[i * y_stride + r] = fma(c_jr, x[i * LOAM_OUTLIERS + j], y), j = 0 .. LOAM_OUTLIERS - 1
+     * ascending; c_jr is the f16 columns[j * c_stride + r], r < n_rows, i < m. */
+    void (*add_columns)(const uint16_t *columns, size_t c_stride, size_t n_rows, const float *x,
+                        size_t m, float *y, size_t y_stride);
 
     /* One row of w as f32, dequantised as in float_product. */
     void (*row_to_f32)(const loam_matrix *w, size_t row, float *out);

@@ -123,6 +123,15 @@ static void float_product_ref(const loam_matrix *w, size_t row0, size_t n_rows, 
     }
 }
 
+static void add_columns_ref(const uint16_t *columns, size_t c_stride, size_t n_rows, const float *x,
+                            size_t m, float *y, size_t y_stride) {
+    for (size_t r = 0; r < n_rows; r++)
+        for (size_t i = 0; i < m; i++)
+            for (size_t j = 0; j < LOAM_OUTLIERS; j++)
+                y[i * y_stride + r] = fmaf(loam_f16_to_f32(columns[j * c_stride + r]),
+                                           x[i * LOAM_OUTLIERS + j], y[i * y_stride + r]);
+}
+
 static void row_to_f32_ref(const loam_matrix *w, size_t row, float *out) {
     unpack_f32(w, row, 0, w->cols, out);
 }
@@ -133,6 +142,7 @@ void loam_kernels_use_ref(loam_kernels *k) {
     k->quantize = quantize_ref;
     k->integer_product = integer_product_ref;
     k->float_product = float_product_ref;
+    k->add_columns = add_columns_ref;
     k->row_to_f32 = row_to_f32_ref;
     loam_kernels_use_ref_math(k);
     loam_kernels_use_ref_attention(k);

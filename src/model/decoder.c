@@ -1,5 +1,6 @@
 /* decoder.c - opening: every tensor a layer needs, found by the family's names. */
 #include "model/decoder.h"
+#include "model/outliers.h"
 #include <stdio.h>
 
 typedef struct binder {
@@ -167,6 +168,7 @@ static loam_status bind_all(loam_decoder *d, loam_err *err) {
     snprintf(path, sizeof path, "%s%s", b.prefix, b.names->final_norm);
     st = bind_norm_path(&b, path, c->dim, &d->final_norm);
     if (!st) st = bind_head(d, &b);
+    d->head.two_terms = 1; /* its errors reach the choice of a token undiluted */
     if (!st) st = check_unused(d, &b);
     return st;
 }
@@ -183,6 +185,7 @@ loam_status loam_decoder_open(loam_decoder **out, const char *folder, loam_err *
     if (!st) st = loam_decoder_config_read(&d->config, &d->file, err);
     if (!st) st = loam_weights_open(&d->weights, folder, &d->file, err);
     if (!st) st = bind_all(d, err);
+    if (!st) st = loam_outliers_new(&d->outliers, d, err);
     if (st) goto done;
     *out = d;
     d = NULL;
@@ -193,6 +196,7 @@ done:
 
 void loam_decoder_close(loam_decoder *d) {
     if (!d) return;
+    loam_outliers_free(d->outliers);
     loam_weights_close(d->weights);
     loam_config_close(&d->file);
     free(d->layers);

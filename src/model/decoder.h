@@ -35,7 +35,8 @@ typedef struct loam_decoder {
     loam_config file;        /* config.json, open as long as the weights */
     loam_weight embed, head; /* tied: the same matrix */
     loam_norm final_norm;
-    loam_layer *layers; /* [n_layers] */
+    loam_layer *layers;             /* [n_layers] */
+    struct loam_outliers *outliers; /* of the layers' weights, see outliers.h */
     char *folder;
 } loam_decoder;
 
@@ -49,6 +50,9 @@ typedef struct loam_timeline loam_timeline;
 /* Room for `n_ctx` >= 1 positions.  Errors: LIMIT (more than the machine's memory), MEMORY. */
 loam_status loam_timeline_new(loam_timeline **out, const loam_decoder *d, loam_pool *pool,
                               loam_precision precision, size_t n_ctx, loam_err *err);
+/* The same in LOAM_FAST, before outliers are known: they learn from what is fed. */
+loam_status loam_timeline_new_observed(loam_timeline **out, const loam_decoder *d, loam_pool *pool,
+                                       size_t n_ctx, struct loam_outliers *o, loam_err *err);
 void loam_timeline_free(loam_timeline *t); /* NULL is allowed */
 size_t loam_timeline_position(const loam_timeline *t);
 size_t loam_timeline_n_ctx(const loam_timeline *t);

@@ -12,12 +12,13 @@
  *     f     [m, ffn_dim]
  *     y     [m, dim]      what a half adds to x;  y2: the second of a parallel layer
  */
-#include "model/decoder.h"
+#include "model/outliers.h"
 #include <math.h>
 #include <unistd.h>
 
 struct loam_timeline {
     const loam_decoder *d;
+    loam_outliers *observer; /* of inputs, or NULL */
     loam_compute compute;
     size_t n_ctx, chunk, position;
     size_t rope_filled;          /* positions whose tables are computed */
@@ -137,8 +138,8 @@ static loam_status make_scratch(loam_timeline *t, loam_err *err) {
     return loam_compute_reserve(&t->compute, m, max_size(max_size(c->dim, q_dim), c->ffn_dim), err);
 }
 
-loam_status loam_timeline_new(loam_timeline **out, const loam_decoder *d, loam_pool *pool,
-                              loam_precision precision, size_t n_ctx, loam_err *err) {
+static loam_status new_timeline(loam_timeline **out, const loam_decoder *d, loam_pool *pool,
+                                loam_precision precision, size_t n_ctx, loam_err *err) {
     loam_status st;
 
     *out = NULL;
@@ -157,6 +158,23 @@ loam_status loam_timeline_new(loam_timeline **out, const loam_decoder *d, loam_p
     t = NULL;
 done:
     loam_timeline_free(t);
+    return st;
+}
+
+loam_status loam_timeline_new(loam_timeline **out, const loam_decoder *d, loam_pool *pool,
+                              loam_precision precision, size_t n_ctx, loam_err *err) {
+    *out = NULL;
+    if (precision == LOAM_FAST) {
+        const loam_status st = loam_outliers_find(d, pool, err);
+        if (st) return st;
+    }
+    return new_timeline(out, d, pool, precision, n_ctx, err);
+}
+
+loam_status loam_timeline_new_observed(loam_timeline **out, const loam_decoder *d, loam_pool *pool,
+                                       size_t n_ctx, loam_outliers *o, loam_err *err) {
+    const loam_status st = new_timeline(out, d, pool, LOAM_FAST, n_ctx, err);
+    if (!st) (*out)->observer = o;
     return st;
 }
 
@@ -256,6 +274,11 @@ static void rotate(loam_timeline *t, size_t layer, size_t m, size_t n_heads, siz
               t->rope[kind], pos);
 }
 
+static void observe(const loam_timeline *t, const loam_layer *l, loam_site site, const float *x,
+                    size_t m) {
+    if (t->observer) loam_outliers_observe(t->observer, (size_t)(l - t->d->layers), site, x, m);
+}
+
 /* Attention of the last `need` of m positions into y [need, dim]; h [m, dim]. */
 static void attend(loam_timeline *t, size_t layer, const float *h, size_t m, size_t need,
                    float *y) {
@@ -264,6 +287,7 @@ static void attend(loam_timeline *t, size_t layer, const float *h, size_t m, siz
     loam_compute *compute = &t->compute;
     const size_t pos = t->position, first = m - need;
 
+    observe(t, l, LOAM_SITE_QKV, h, m);
     if (need == m) {
         loam_linear(compute, (const loam_weight *const[]){&l->q, &l->k, &l->v}, 3, h, m,
                     (float *const[]){t->q, t->k, t->v});
@@ -286,6 +310,7 @@ static void attend(loam_timeline *t, size_t layer, const float *h, size_t m, siz
                                      .softcap = c->attn_softcap,
                                      .window = c->layer_window[layer]};
     loam_attention_causal(compute, &t->kv[layer], &p, t->q, need, pos + first, t->att);
+    observe(t, l, LOAM_SITE_O, t->att, need);
     loam_linear(compute, (const loam_weight *const[]){&l->o}, 1, t->att, need, (float *const[]){y});
 }
 
@@ -294,6 +319,7 @@ static void feed_forward(loam_timeline *t, const loam_layer *l, const float *h, 
                          float *y) {
     const loam_decoder_config *c = &t->d->config;
     const loam_activation act = c->family->activation;
+    observe(t, l, LOAM_SITE_GATE_UP, h, m);
     if (groups_differ(l)) {
         loam_linear(&t->compute, (const loam_weight *const[]){&l->gate, &l->up}, 2, h, m,
                     (float *const[]){t->f, t->up});
@@ -305,6 +331,7 @@ static void feed_forward(loam_timeline *t, const loam_layer *l, const float *h, 
                     (float *const[]){t->f});
         loam_activate(&t->compute, act, t->f, m * c->ffn_dim);
     }
+    observe(t, l, LOAM_SITE_DOWN, t->f, m);
     loam_linear(&t->compute, (const loam_weight *const[]){&l->down}, 1, t->f, m,
                 (float *const[]){y});
 }

@@ -423,6 +423,7 @@ loam_weight loam_weight_slice(const loam_weight *w, size_t first, size_t rows) {
     if (w->format == LOAM_FORMAT_AFFINE) {
         s.scales = (const char *)w->scales + first * scale_row_bytes(w);
         s.biases = (const char *)w->biases + first * scale_row_bytes(w);
+        if (w->outliers) s.outliers = w->outliers + first;
     }
     if (w->bias) s.bias = w->bias + first;
     return s;

@@ -7,7 +7,7 @@ size_t loam_scratch_worker_bytes(size_t cols) {
 
 size_t loam_scratch_acts_bytes(size_t m, size_t cols) {
     const size_t groups = (cols / 32 + 15) / 16 * 16;
-    return m * (loam_acts_stride(cols) + 2 * groups * sizeof(float));
+    return m * (loam_acts_stride(cols) + (2 * groups + LOAM_OUTLIERS) * sizeof(float));
 }
 
 unsigned char *loam_scratch_workers(const loam_compute *c, size_t shared, size_t cols) {
@@ -20,7 +20,7 @@ loam_status loam_compute_reserve(loam_compute *c, size_t max_m, size_t max_cols,
     const size_t workers = c->pool ? loam_pool_size(c->pool) : 1;
 
     if (max_m > LOAM_CHUNK) max_m = LOAM_CHUNK;
-    if (max_m == 0) max_m = 1;
+    if (max_m < 2 * LOAM_TWICE_CHUNK) max_m = 2 * LOAM_TWICE_CHUNK;
     if (max_cols > (size_t)1 << 24)
         return loam_fail(err, LOAM_ERR_LIMIT, "scratch: %zu inputs of a matrix", max_cols);
     loam_kernels_ready();
@@ -83,4 +83,25 @@ void loam_weight_row(const loam_weight *w, size_t row, float *out) {
     LOAM_ASSERT(row < w->rows);
     loam_kernels_ready();
     loam_k.row_to_f32(&k, row, out);
+}
+
+static float scalar_at(loam_dtype t, const void *p, size_t i) {
+    const unsigned char *bytes = p;
+    switch (t) {
+    case LOAM_F16: return loam_f16_to_f32(loam_read_u16(bytes + 2 * i));
+    case LOAM_BF16: return loam_bf16_to_f32(loam_read_u16(bytes + 2 * i));
+    default: return loam_read_f32(bytes + 4 * i);
+    }
+}
+
+float loam_weight_at(const loam_weight *w, size_t row, size_t col) {
+    LOAM_ASSERT(w->format == LOAM_FORMAT_AFFINE && row < w->rows && col < w->cols);
+    const size_t bits = (size_t)w->bits, at = col * bits, g = (size_t)w->group;
+    const unsigned char *p = (const unsigned char *)w->data + row * (w->cols / 8 * bits) + at / 8;
+    unsigned q = (unsigned)p[0] >> at % 8;
+    if (at % 8 + bits > 8) q |= (unsigned)p[1] << (8 - at % 8);
+    q &= (1u << bits) - 1;
+    const size_t scale = row * (w->cols / g) + col / g;
+    const float scaled = scalar_at(w->scale_dtype, w->scales, scale) * (float)q;
+    return scaled + scalar_at(w->scale_dtype, w->biases, scale);
 }

@@ -13,10 +13,17 @@
 
 /* NOLINTBEGIN(readability-function-size, readability-non-const-parameter): ops.h's signatures */
 
-enum { MAX_WEIGHTS = 8, ROW_UNIT = 16, MAX_WORKERS = 256 };
+enum {
+    MAX_WEIGHTS = 8,
+    ROW_UNIT = 16,
+    MAX_WORKERS = 256,
+    PIECE = 4096,     /* columns that are copied to be quantised: a multiple of every group */
+    TWICE_ROWS = 2048 /* of a product of two terms, before they are added */
+};
 
 typedef struct linear_job {
     size_t n_w, m;
+    int two_terms; /* acts hold 2 m positions: first and second term of each */
     loam_matrix w[MAX_WEIGHTS];
     size_t rows[MAX_WEIGHTS];
     const float *bias[MAX_WEIGHTS];
@@ -28,6 +35,10 @@ typedef struct linear_job {
     int8_t *q;
     float *d, *s;
     size_t group;
+    const uint32_t *outlier_ids; /* of all integer weights here, or NULL */
+    float *outlier_x;            /* [m, LOAM_OUTLIERS] */
+    const uint16_t *outliers[MAX_WEIGHTS];
+    size_t outlier_stride[MAX_WEIGHTS];
     unsigned char *scratch;
     size_t scratch_stride;
     loam_act act; /* gated only */
@@ -43,14 +54,60 @@ static size_t padded(size_t rows) {
     return (rows + ROW_UNIT - 1) / ROW_UNIT * ROW_UNIT;
 }
 
+static unsigned char *block_of(const linear_job *j, unsigned worker) {
+    return j->scratch + (worker + 1) * j->scratch_stride - LOAM_BLOCK_BYTES;
+}
+
+/* One position: its outliers aside, the rest quantised with zeros in their places. */
+static void quantize_split(const linear_job *j, const float *x, float *outliers, int8_t *q,
+                           float *d, float *s, unsigned worker) {
+    float *part = (float *)(void *)block_of(j, worker);
+    size_t next = 0;
+
+    for (size_t k = 0; k < j->cols; k += PIECE) {
+        const size_t n = j->cols - k < PIECE ? j->cols - k : PIECE;
+        memcpy(part, x + k, n * sizeof *part);
+        for (; next < LOAM_OUTLIERS && j->outlier_ids[next] < k + n; next++) {
+            outliers[next] = x[j->outlier_ids[next]];
+            part[j->outlier_ids[next] - k] = 0.0f;
+        }
+        loam_k.quantize(part, n, j->group, q + k, d + k / j->group, s + k / j->group);
+    }
+}
+
+/* One position as two terms: the second is what the first leaves. */
+static void quantize_twice(const linear_job *j, const float *x, size_t i, unsigned worker) {
+    const size_t q_stride = j->acts[0].q_stride, g_stride = j->acts[0].g_stride;
+    float *rest = (float *)(void *)block_of(j, worker);
+    int8_t *q = j->q + 2 * i * q_stride;
+    float *d = j->d + 2 * i * g_stride, *s = j->s + 2 * i * g_stride;
+
+    for (size_t k = 0; k < j->cols; k += PIECE) {
+        const size_t n = j->cols - k < PIECE ? j->cols - k : PIECE, g = k / j->group;
+        loam_k.quantize(x + k, n, j->group, q + k, d + g, s + g);
+        for (size_t c = 0; c < n; c++) {
+            const float first = d[g + c / j->group] * (float)q[k + c];
+            rest[c] = x[k + c] - first;
+        }
+        loam_k.quantize(rest, n, j->group, q + q_stride + k, d + g_stride + g, s + g_stride + g);
+    }
+}
+
 static void quantize_range(void *ctx, size_t begin, size_t end, unsigned worker) {
     const linear_job *j = ctx;
     const size_t q_stride = j->acts[0].q_stride, g_stride = j->acts[0].g_stride;
 
-    (void)worker;
-    for (size_t i = begin; i < end; i++)
-        loam_k.quantize(j->x + i * j->cols, j->cols, j->group, j->q + i * q_stride,
-                        j->d + i * g_stride, j->s + i * g_stride);
+    for (size_t i = begin; i < end; i++) {
+        const float *x = j->x + i * j->cols;
+        int8_t *q = j->q + i * q_stride;
+        float *d = j->d + i * g_stride, *s = j->s + i * g_stride;
+        if (j->two_terms)
+            quantize_twice(j, x, i, worker);
+        else if (j->outlier_ids)
+            quantize_split(j, x, j->outlier_x + i * LOAM_OUTLIERS, q, d, s, worker);
+        else
+            loam_k.quantize(x, j->cols, j->group, q, d, s);
+    }
 }
 
 /* Quantise the chunk's activations with groups of `group` into the shared scratch. */
@@ -59,22 +116,47 @@ static void quantize(loam_compute *c, linear_job *j, size_t group) {
     a->q_stride = loam_acts_stride(j->cols);
     a->g_stride = (j->cols / 32 + 15) / 16 * 16;
     j->q = c->scratch;
-    j->d = (float *)(void *)(j->q + j->m * a->q_stride);
-    j->s = j->d + j->m * a->g_stride;
+    const size_t n = j->two_terms ? 2 * j->m : j->m;
+    j->d = (float *)(void *)(j->q + n * a->q_stride);
+    j->s = j->d + n * a->g_stride;
     a->q = j->q;
     a->d = j->d;
     a->s = j->s;
+    j->outlier_x = j->s + n * a->g_stride;
     j->group = group;
     loam_split(c->pool, j->m, 4, j->m * j->cols, quantize_range, j);
+}
+
+/* y = first term + second term, for rows in blocks. */
+static void multiply_twice(const linear_job *j, size_t row, size_t n, float *y, size_t stride,
+                           unsigned worker) {
+    void *scratch = j->scratch + worker * j->scratch_stride;
+    float *terms = (float *)(void *)block_of(j, worker) + PIECE; /* behind argmax's logits */
+
+    for (size_t r = 0; r < n; r += TWICE_ROWS) {
+        const size_t rows = n - r < TWICE_ROWS ? n - r : TWICE_ROWS;
+        loam_k.integer_product(&j->w[0], row + r, rows, &j->acts[0], 2 * j->m, terms, rows,
+                               scratch);
+        for (size_t i = 0; i < j->m; i++) {
+            float *to = y + i * stride + r;
+            memcpy(to, terms + 2 * i * rows, rows * sizeof *to);
+            loam_k.add(terms + (2 * i + 1) * rows, rows, to);
+        }
+    }
 }
 
 static void multiply(const linear_job *j, size_t i_w, size_t row, size_t n, float *y, size_t stride,
                      unsigned worker) {
     void *scratch = j->scratch + worker * j->scratch_stride;
-    if (j->integer[i_w])
+    if (j->integer[i_w] && j->two_terms)
+        multiply_twice(j, row, n, y, stride, worker);
+    else if (j->integer[i_w])
         loam_k.integer_product(&j->w[i_w], row, n, &j->acts[0], j->m, y, stride, scratch);
     else
         loam_k.float_product(&j->w[i_w], row, n, j->x, j->cols, j->m, y, stride, scratch);
+    if (j->integer[i_w] && j->outlier_ids)
+        loam_k.add_columns(j->outliers[i_w] + row, j->outlier_stride[i_w], n, j->outlier_x, j->m, y,
+                           stride);
     if (!j->bias[i_w]) return;
     for (size_t i = 0; i < j->m; i++) loam_k.add(j->bias[i_w] + row, n, y + i * stride);
 }
@@ -89,10 +171,6 @@ static void linear_range(void *ctx, size_t begin, size_t end, unsigned worker) {
         if (hi > j->rows[i]) hi = j->rows[i];
         if (lo < hi) multiply(j, i, lo, hi - lo, j->y[i] + lo, j->rows[i], worker);
     }
-}
-
-static unsigned char *block_of(const linear_job *j, unsigned worker) {
-    return j->scratch + (worker + 1) * j->scratch_stride - LOAM_BLOCK_BYTES;
 }
 
 static void gated_range(void *ctx, size_t begin, size_t end, unsigned worker) {
@@ -140,8 +218,9 @@ static void run(loam_compute *c, linear_job *j, size_t line, loam_range_fn fn) {
         if (j->integer[i]) group = (size_t)j->w[i].group;
     }
     if (group) {
-        shared = loam_scratch_acts_bytes(j->m, j->cols);
+        shared = loam_scratch_acts_bytes(j->two_terms ? 2 * j->m : j->m, j->cols);
         j->scratch = loam_scratch_workers(c, shared, j->cols);
+        j->scratch_stride = loam_scratch_worker_bytes(j->cols);
         quantize(c, j, group);
     } else {
         j->scratch = loam_scratch_workers(c, 0, j->cols);
@@ -159,6 +238,12 @@ static void set_weight(const loam_compute *c, linear_job *j, const loam_weight *
     j->rows[i] = w->rows;
     j->bias[i] = w->bias;
     j->integer[i] = c->precision == LOAM_FAST && w->format == LOAM_FORMAT_AFFINE;
+    if (!j->integer[i]) return;
+    j->two_terms = w->two_terms;
+    LOAM_ASSERT(!w->two_terms || !w->outlier_ids);
+    j->outlier_ids = w->outlier_ids;
+    j->outliers[i] = w->outliers;
+    j->outlier_stride[i] = w->outlier_stride;
 }
 
 /* Weights begin .. end of the list agree in what their activations look like. */
@@ -166,7 +251,9 @@ static int same_activations(const loam_compute *c, const loam_weight *a, const l
     if (c->precision != LOAM_FAST) return 1;
     const int integer_a = a->format == LOAM_FORMAT_AFFINE,
               integer_b = b->format == LOAM_FORMAT_AFFINE;
-    return !integer_a || !integer_b || a->group == b->group;
+    return !integer_a || !integer_b ||
+           (a->group == b->group && a->outlier_ids == b->outlier_ids && !a->two_terms &&
+            !b->two_terms);
 }
 
 void loam_linear(loam_compute *c, const loam_weight *const *w, size_t n_w, const float *x, size_t m,
@@ -183,7 +270,8 @@ void loam_linear(loam_compute *c, const loam_weight *const *w, size_t n_w, const
             line += padded(w[end]->rows);
         }
         for (size_t done = 0; done < m; done += j.m) {
-            j.m = m - done < LOAM_CHUNK ? m - done : LOAM_CHUNK;
+            const size_t most = j.two_terms ? LOAM_TWICE_CHUNK : LOAM_CHUNK;
+            j.m = m - done < most ? m - done : most;
             j.x = x + done * j.cols;
             for (size_t i = 0; i < j.n_w; i++) j.y[i] = y[first + i] + done * j.rows[i];
             run(c, &j, line, linear_range);

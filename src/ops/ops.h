@@ -30,6 +30,13 @@ typedef struct loam_weight {
     const void *data;            /* [rows, cols] or packed [rows, cols*bits/8 bytes] */
     const void *scales, *biases; /* affine: [rows, cols/group] */
     const float *bias;           /* [rows] added to the product, or NULL (owned by the model) */
+    int two_terms;               /* affine, in LOAM_FAST: see loam_linear */
+    /* affine, in LOAM_FAST: columns whose activations are so much larger than others that they
+     * would spoil the scale of their group; they are multiplied in f32.  NULL: none.  Weights
+     * that share x share the ids. */
+    const uint32_t *outlier_ids; /* [LOAM_OUTLIERS] ascending */
+    const uint16_t *outliers;    /* f16 [LOAM_OUTLIERS, outlier_stride] */
+    size_t outlier_stride;
 } loam_weight;
 
 /* Bytes of one row of `data`. */
@@ -50,7 +57,9 @@ void loam_compute_deinit(loam_compute *c);
 /* y[i] [m, w[i]->rows] = x [m, cols] * w[i]^T + bias, for n_w weights that share x
  * (q, k, v; gate, up): activations are quantised once.  LOAM_FAST: affine weights take
  * int8 activations per group, integer sums exact, groups ascending, one fma a group (see
- * kernels/kernels.h); f32/f16/bf16 weights as in LOAM_EXACT.  LOAM_EXACT: f32, k
+ * kernels/kernels.h), then one fma an outlier.  A weight of two terms takes x as the sum of two
+ * int8 vectors, the second the quantised error of the first: y = y1 + y2.  It shares its
+ * activations with no other.  f32/f16/bf16 weights as in LOAM_EXACT.  LOAM_EXACT: f32, k
  * ascending, one fma each. */
 void loam_linear(loam_compute *c, const loam_weight *const *w, size_t n_w, const float *x, size_t m,
                  float *const *y);
@@ -111,6 +120,8 @@ void loam_stack_linear(loam_compute *c, const loam_stack *s, const loam_activati
                        const float *x, size_t x_stride, size_t m, const loam_wide_room *room,
                        float *y);
 
+/* One weight, dequantised to f32 (affine only). */
+float loam_weight_at(const loam_weight *w, size_t row, size_t col);
 /* One row of an embedding table, dequantised to f32: out [cols]. */
 void loam_weight_row(const loam_weight *w, size_t row, float *out);
 

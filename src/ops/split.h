@@ -7,6 +7,7 @@
 
 enum {
     LOAM_CHUNK = 512,             /* positions of one pass over the weights */
+    LOAM_TWICE_CHUNK = 8,         /* the same for a weight of two terms */
     LOAM_ROW_BLOCK = 64,          /* weight rows of one kernel call when m is large */
     LOAM_BLOCK_BYTES = 160 << 10, /* a worker's results before they are combined */
     LOAM_PARTIAL_BYTES = 2 << 20, /* attention states of segments, shared */
