@@ -96,7 +96,10 @@ def perplexity(model):
     check(abs(o["mean_nll"] - want["mean_nll"]) <= 1e-4, "mean", o["mean_nll"])
     fast = reply("perplexity", "-m", model, input=text)
     ratio = fast["perplexity"] / o["perplexity"]
-    check(0.98 < ratio < 1.02, "fast / exact perplexity", ratio)
+    check(0.995 < ratio < 1.005, "fast / exact perplexity", ratio)
+    both = reply("perplexity", "-m", model, "--compare", input=text)
+    check(both["mean_nll_exact"] == o["mean_nll"] and both["mean_nll_fast"] == fast["mean_nll"], "compared", both)
+    check(both["agreement"] >= 0.985 and both["divergence"] < 0.0007, "fast against exact", both)
     ids = reply("perplexity", "-m", model, "--ids", json.dumps(want["ids"]))
     check(ids["mean_nll"] == fast["mean_nll"], "ids and text differ")
     cut = reply("perplexity", "-m", model, "--n-ctx", "256", input=text)
