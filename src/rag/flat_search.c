@@ -17,7 +17,7 @@ enum {
     PASS = 64,            /* queries that share a pass */
     MAX_BLOCK = 4096,     /* rows between two looks at the heaps */
     BLOCK_SCORES = 16384, /* rows x queries of a block: 64 KB */
-    CACHED = 4 << 20,     /* f16 numbers that a large cache may hold */
+    CACHED = 8 << 20,     /* f16 numbers that a large cache may hold */
     KEPT_F16 = 16,        /* candidates of a scan in f16: k and so many, 2 k when that is more */
     KEPT_INT8 = 64,       /* in int8: so many, 4 k when that is more */
     AHEAD = 4,            /* candidates whose vectors are asked for in advance */
@@ -148,9 +148,14 @@ static void finish_queries(void *ctx, size_t begin, size_t end, unsigned worker)
             const loam_hits *more = &p->scanners[w].best[j];
             for (size_t i = 0; i < more->n; i++) loam_hits_add(all, more->items[i]);
         }
-        if (p->scan != LOAM_SCAN_F32) rescore(p, p->queries + j * p->f->dim, all);
         loam_hits out = {p->hits + j * p->hits_stride, 0, p->k};
-        for (size_t i = 0; i < all->n; i++) loam_hits_add(&out, all->items[i]);
+        if (p->scan != LOAM_SCAN_F32) {
+            rescore(p, p->queries + j * p->f->dim, all);
+            for (size_t i = 0; i < all->n; i++) loam_hits_add(&out, all->items[i]);
+        } else {
+            out.n = all->n; /* k at most, and a heap already */
+            memcpy(out.items, all->items, all->n * sizeof *all->items);
+        }
         loam_hits_sort(&out);
     }
 }
@@ -244,18 +249,25 @@ static void run_pass(pass *p, loam_pool *pool) {
     loam_flat_for(pool, p->m, 1, finish_queries, p);
 }
 
+/* Candidates of a scan for k results. */
+static size_t count_kept(loam_scan scan, size_t k) {
+    if (scan == LOAM_SCAN_F16) return k < KEPT_F16 ? k + KEPT_F16 : 2 * k;
+    if (scan == LOAM_SCAN_INT8) return k < KEPT_INT8 / 4 ? KEPT_INT8 : 4 * k;
+    return k;
+}
+
 loam_status loam_flat_search(loam_flat *f, loam_pool *pool, loam_scan scan, const float *queries,
                              size_t n_queries, loam_hit *hits, size_t k, const loam_cancel *cancel,
                              loam_err *err) {
+    const size_t n_kept = count_kept(scan, k < f->count ? k : f->count);
+    /* scoring a quarter of all vectors a second time costs more than scoring all of them once */
+    if (n_kept >= f->count / 4) scan = LOAM_SCAN_F32;
     loam_status st = loam_flat_prepare(f, pool, scan, err);
     pass p = {
         .f = f, .scan = scan, .cancel = cancel, .n_scanners = pool ? loam_pool_size(pool) : 1};
     if (st || k == 0 || n_queries == 0 || f->count == 0) return st;
     p.k = k < f->count ? k : f->count;
-    p.kept = p.k;
-    if (scan == LOAM_SCAN_F16) p.kept = p.k < KEPT_F16 ? p.k + KEPT_F16 : 2 * p.k;
-    if (scan == LOAM_SCAN_INT8) p.kept = p.k < KEPT_INT8 / 4 ? KEPT_INT8 : 4 * p.k;
-    if (p.kept > f->count) p.kept = f->count;
+    p.kept = scan == LOAM_SCAN_F32 ? p.k : n_kept;
     size_t most = HEAP_BYTES / sizeof *hits / p.n_scanners / p.kept;
     most = most < 1 ? 1 : most > PASS ? PASS : most;
     if (most > n_queries) most = n_queries;
