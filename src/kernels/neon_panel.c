@@ -88,8 +88,8 @@ typedef struct wide_tile {
             _Pragma("GCC unroll 4") for (size_t i = 0; i < M; i++) xv[i] =                         \
                 vld1q_s16(t->x + i * t->x_stride + k);                                             \
             WIDE_K(M, 0)                                                                           \
-            WIDE_K(M, 1) WIDE_K(M, 2) WIDE_K(M, 3) WIDE_K(M, 4) WIDE_K(M, 5) WIDE_K(M, 6)          \
-                WIDE_K(M, 7)                                                                       \
+            WIDE_K(M, 1)                                                                           \
+            WIDE_K(M, 2) WIDE_K(M, 3) WIDE_K(M, 4) WIDE_K(M, 5) WIDE_K(M, 6) WIDE_K(M, 7)          \
         }                                                                                          \
         _Pragma("GCC unroll 4") for (size_t i = 0; i < M; i++)                                     \
             _Pragma("GCC unroll 4") for (size_t r = 0; r < 4; r++) {                               \

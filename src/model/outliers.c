@@ -187,8 +187,7 @@ static loam_status look(loam_outliers *o, loam_err *err) {
 
 static int any_affine(const loam_decoder *d) {
     const loam_layer *l = &d->layers[0];
-    return l->q.format == LOAM_FORMAT_AFFINE ||
-           l->down.format == LOAM_FORMAT_AFFINE;
+    return l->q.format == LOAM_FORMAT_AFFINE || l->down.format == LOAM_FORMAT_AFFINE;
 }
 
 loam_status loam_outliers_find(const loam_decoder *d, loam_pool *pool, loam_err *err) {
