@@ -173,7 +173,7 @@ def wall(command, who, **options):
 def first(_turn):
     """From the start of a process to its end after one token; the files are in the page cache."""
     metric = f"first token, prompt of {a.first}"
-    text = os.path.join(a.out, "prompt.txt")
+    text = os.path.abspath(os.path.join(a.out, "prompt.txt"))
     for name, folder, gguf in entries("first"):
         work = f"llm, {name}"
         with open(text, "w", encoding="utf-8") as f:
@@ -195,8 +195,8 @@ def first(_turn):
                 while f.read(1 << 24):
                     pass
         for peer, (bin_, _, exe, flags) in LLAMA.items():
-            ms = wall([os.path.join(PEERS, bin_, exe), "-m", gguf, "-f", text, "-n", "1", "-t", str(a.threads), "-c", "2048", "--temp", "0", *flags],
-                      f"{work}: {peer}", stdin=subprocess.DEVNULL)
+            ms = wall([os.path.join(PEERS, bin_, exe), "-m", os.path.abspath(gguf), "-f", text, "-n", "1", "-t", str(a.threads), "-c", "2048", "--temp", "0", *flags],
+                      f"{work}: {peer}", stdin=subprocess.DEVNULL, cwd=a.out)  # one leaves a log where it runs
             if ms:
                 take(work, metric, peer, ms, "ms")
 
