@@ -35,7 +35,7 @@ parser.add_argument("--out", default="build/bench", help="folder of peers.md, pe
 parser.add_argument("--add", action="store_true", help="keep what peers.tsv has of other figures: a table made in several runs")
 a = parser.parse_args()
 BIN = os.environ.get("BIN", "build/bin")
-PEERS = os.environ.get("PEERS_DIR", "build/peers")
+PEERS = os.path.abspath(os.environ.get("PEERS_DIR", "build/peers"))
 CACHE = os.path.abspath(os.path.join(a.out, "cache"))  # weights of shapes, prefixes of prompts
 
 samples = collections.defaultdict(list)  # (work, metric, who) -> values
