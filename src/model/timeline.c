@@ -439,9 +439,10 @@ loam_status loam_timeline_feed_each(loam_timeline *t, const int32_t *ids, size_t
     for (size_t done = 0; done < n;) {
         const size_t m = n - done < t->chunk ? n - done : t->chunk;
         const int last = done + m == n;
-        loam_alloc_forbid(); /* all memory was taken when the timeline was made */
+        /* all memory was taken when the timeline was made; an observer keeps what it finds */
+        if (!t->observer) loam_alloc_forbid();
         st = run_chunk(t, ids + done, m, each ? m : last ? 1 : 0, cancel, err);
-        loam_alloc_allow();
+        if (!t->observer) loam_alloc_allow();
         if (st) {
             t->position = start;
             t->has_hidden = t->has_hidden && done == 0; /* still of position start - 1 */
