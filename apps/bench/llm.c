@@ -6,14 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static size_t parse_length(const char *text) {
-    char *end = NULL;
-    const unsigned long v = strtoul(text, &end, 10);
-    if (end == text || *end || v < 1 || v > 1000000)
-        cli_fail(CLI_EXIT_USAGE, "length '%s': a number from 1 to 1000000 was expected", text);
-    return v;
-}
-
 /* Ids spread over the vocabulary, the same in every run. */
 static void fill_ids(int32_t *ids, size_t n, size_t vocab) {
     uint64_t x = 88172645463325252u;
@@ -71,12 +63,12 @@ static void measure_writing(const subject *s, bench_report *r, size_t n) {
 
 /* Rows for pp and tg of a model that is open. */
 static void measure_model(bench_report *r, const bench_args *a, const char *folder,
-                          const cli_strings *pp, const cli_strings *tg) {
+                          const cli_sizes *pp, const cli_sizes *tg) {
     loam_err err = {0};
     subject s = {.a = a};
     size_t longest = 16;
     for (size_t i = 0; i < pp->n + tg->n; i++) {
-        const size_t n = parse_length(i < pp->n ? pp->items[i] : tg->items[i - pp->n]) + 1;
+        const size_t n = (i < pp->n ? pp->items[i] : tg->items[i - pp->n]) + 1;
         if (n > longest) longest = n;
     }
     loam_pool *pool = cli_pool(a->threads);
@@ -98,8 +90,8 @@ static void measure_model(bench_report *r, const bench_args *a, const char *fold
     if (!s.ids) cli_fail(CLI_EXIT_RESOURCES, "out of memory");
     fill_ids(s.ids, longest, s.info.vocab);
     time_feed(&s, s.ids, 16, 16); /* touch the weights once */
-    for (size_t i = 0; i < pp->n; i++) measure_reading(&s, r, parse_length(pp->items[i]));
-    for (size_t i = 0; i < tg->n; i++) measure_writing(&s, r, parse_length(tg->items[i]));
+    for (size_t i = 0; i < pp->n; i++) measure_reading(&s, r, pp->items[i]);
+    for (size_t i = 0; i < tg->n; i++) measure_writing(&s, r, tg->items[i]);
     r->memory = (bench_memory){bench_resident_bytes(), (double)s.info.weight_bytes,
                                s.cache_bytes * (double)longest};
     free(s.ids);
@@ -118,20 +110,17 @@ static void measure_first(bench_report *r, const bench_args *a, const char *fold
 }
 
 int bench_llm(const bench_args *a, const char *name) {
-    static const char *default_pp[] = {"128", "512"}, *default_tg[] = {"64"};
     const int asked = a->pp.n || a->tg.n || a->first.n;
-    const cli_strings pp = asked ? a->pp : (cli_strings){default_pp, 2};
-    const cli_strings tg = asked ? a->tg : (cli_strings){default_tg, 1};
+    const cli_sizes pp = asked ? a->pp : (cli_sizes){{128, 512}, 2};
+    const cli_sizes tg = asked ? a->tg : (cli_sizes){{64}, 1};
     bench_report r = {.what = name};
 
     if (!a->model == !a->shape) cli_fail(CLI_EXIT_USAGE, "give --model or --shape");
-    for (size_t i = 0; i < a->first.n; i++) parse_length(a->first.items[i]);
     char *folder = a->model ? cli_find_model(a->model) : bench_shape_folder(a->shape, a->keep);
     snprintf(r.subject, sizeof r.subject, "%.200s (%s)", a->model ? a->model : a->shape,
              a->precision);
     /* first, while this process has no threads: its children make their own */
-    for (size_t i = 0; i < a->first.n; i++)
-        measure_first(&r, a, folder, parse_length(a->first.items[i]));
+    for (size_t i = 0; i < a->first.n; i++) measure_first(&r, a, folder, a->first.items[i]);
     if (pp.n || tg.n) measure_model(&r, a, folder, &pp, &tg);
     if (!r.threads) r.threads = a->threads ? (unsigned)a->threads : loam_cpu_count();
     bench_print(&r, a);

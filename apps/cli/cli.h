@@ -30,20 +30,26 @@ enum {
 };
 
 typedef enum cli_kind {
-    CLI_FLAG,   /* int: set to 1 */
-    CLI_STRING, /* const char * */
-    CLI_SIZE,   /* size_t, decimal, min .. max */
-    CLI_INT,    /* int, min .. max */
-    CLI_FLOAT,  /* float, finite, min .. max */
-    CLI_U64,    /* uint64_t */
-    CLI_CHOICE, /* const char *, one of `choices` separated by '|' */
-    CLI_STRINGS /* cli_strings, may be repeated */
+    CLI_FLAG,    /* int: set to 1 */
+    CLI_STRING,  /* const char * */
+    CLI_SIZE,    /* size_t, decimal, min .. max */
+    CLI_INT,     /* int, min .. max */
+    CLI_FLOAT,   /* float, finite, min .. max */
+    CLI_U64,     /* uint64_t */
+    CLI_CHOICE,  /* const char *, one of `choices` separated by '|' */
+    CLI_STRINGS, /* cli_strings, may be repeated */
+    CLI_SIZES    /* cli_sizes, min .. max each: joined by commas, or repeated */
 } cli_kind;
 
 typedef struct cli_strings {
     const char **items;
     size_t n;
 } cli_strings;
+
+enum { CLI_MAX_SIZES = 32 };
+typedef struct cli_sizes {
+    size_t items[CLI_MAX_SIZES], n;
+} cli_sizes;
 
 typedef struct cli_option {
     const char *name; /* long name without dashes */

@@ -159,6 +159,20 @@ void cli_free_lists(void) {
     }
 }
 
+static void add_sizes(const cli_option *o, const char *text, cli_sizes *list) {
+    for (const char *c = text;; c++) {
+        char one[32];
+        const size_t n = strcspn(c, ",");
+        if (list->n == CLI_MAX_SIZES) fail_value(o, text, "too many numbers");
+        snprintf(one, sizeof one, "%.*s", (int)(n < sizeof one ? n : sizeof one), c);
+        const uint64_t v = parse_unsigned(o, one);
+        check_range(o, one, (double)v);
+        list->items[list->n++] = (size_t)v;
+        c += n;
+        if (!*c) return;
+    }
+}
+
 static float parse_float(const cli_option *o, const char *text) {
     char *end = NULL;
     errno = 0;
@@ -178,6 +192,7 @@ static void set_value(const cli_option *o, const char *text, void *args) {
     case CLI_STRING: *(const char **)out = text; return;
     case CLI_CHOICE: set_choice(o, text, out); return;
     case CLI_STRINGS: add_string(out, text); return;
+    case CLI_SIZES: add_sizes(o, text, out); return;
     case CLI_FLOAT: *(float *)out = parse_float(o, text); return;
     case CLI_SIZE:
         v = parse_unsigned(o, text);

@@ -6,7 +6,7 @@ mkdir "$TMPDIR"
 empty() { checks=$((checks + 1)); [ -z "$(ls -A "$TMPDIR")" ] || fail "$1: left in the temp folder: $(ls -A "$TMPDIR")"; }
 
 llm=tests/golden/llm/families/llama/q4g64
-run bench-cli llm --model "$llm" --pp 16 --pp 40 --tg 8 --first 300 -r 2 --json
+run bench-cli llm --model "$llm" --pp 16,40 --tg 8 --first 300 -r 2 --json
 expect 0 "--json"
 silent "--json"
 check python3 - "$work/out" <<'EOF'
@@ -27,6 +27,11 @@ run bench-cli llm --model "$llm" --pp 16 -r 1
 prints "pp16" "table"
 prints "resident:" "table"
 
+for bad in 0 16, ,16 16,x 1000001 "$(seq -s, 33)"; do
+    run bench-cli llm --model "$llm" --pp "$bad"
+    expect 2 "--pp $bad"
+    one_line "--pp $bad"
+done
 run bench-cli llm --shape no-such-shape
 expect 2 "unknown shape"
 one_line "unknown shape"
