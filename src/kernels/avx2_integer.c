@@ -89,43 +89,65 @@ typedef struct tile_args {
     size_t n_groups, group;
     const int8_t *x[TILE_COLS];
     const float *d[TILE_COLS], *s[TILE_COLS];
+    float *y[TILE_COLS];
 } tile_args;
 
-/* gcc reorders integer sums: it would make all products of an unrolled loop first and spill
- * them, at half the speed.  This fixes a sum in its register and costs nothing. */
-#define KEEP(v) __asm__("" : "+x"(v))
+/* The loops below are written in the order in which a Zen 3 runs them best: two products, then the two
+ * sums of the products before.  A compiler would reorder them (gcc makes all products of an
+ * unrolled loop first and spills them, at half the speed); volatile statements stay in order. */
+#define LOAD(v, p) __asm__ volatile("vmovdqu %1, %0" : "=x"(v) : "m"(*(const bytes32 *)(p)))
+#define BROADCAST(v, p)                                                                            \
+    __asm__ volatile("vpbroadcastd %1, %0" : "=x"(v) : "m"(*(const bytes4 *)(p)))
+#define PRODUCT(v, q, x) __asm__ volatile("vpmaddubsw %2, %1, %0" : "=x"(v) : "x"(q), "x"(x))
+#define SUM(v, p)        __asm__ volatile("vpaddw %1, %0, %0" : "+x"(v) : "x"(p))
+
+typedef struct bytes32 {
+    char byte[32];
+} bytes32;
+typedef struct bytes4 {
+    char byte[4];
+} bytes4;
+
+#define IN_MEMORY(a) __asm__ volatile("" : "+m"(a))
 
 #define FOR_COLS _Pragma("GCC unroll 4") for (size_t c = 0; c < TILE_COLS; c++)
+
+/* Sums of `steps` times four columns in 16 bits. */
+LOAM_INLINE void sum_narrow(const unsigned char *q, const int8_t *const x[TILE_COLS], size_t k,
+                            size_t steps, __m256i lo[TILE_COLS], __m256i hi[TILE_COLS]) {
+    __m256i p_lo[2], p_hi[2]; /* products whose sums come next */
+#pragma GCC unroll 8
+    for (size_t i = 0; i < steps; i++) {
+        __m256i q0, q1, xc;
+        LOAD(q0, q + 64 * i);
+        LOAD(q1, q + 64 * i + 32);
+        FOR_COLS {
+            const size_t last = (c + TILE_COLS - 1) % TILE_COLS;
+            BROADCAST(xc, x[c] + k + 4 * i);
+            if (i == 0) {
+                PRODUCT(lo[c], q0, xc);
+                PRODUCT(hi[c], q1, xc);
+                continue;
+            }
+            PRODUCT(p_lo[c % 2], q0, xc);
+            PRODUCT(p_hi[c % 2], q1, xc);
+            if (i == 1 && c == 0) continue;
+            SUM(lo[last], p_lo[last % 2]);
+            SUM(hi[last], p_hi[last % 2]);
+        }
+    }
+    if (steps > 1) {
+        SUM(lo[TILE_COLS - 1], p_lo[(TILE_COLS - 1) % 2]);
+        SUM(hi[TILE_COLS - 1], p_hi[(TILE_COLS - 1) % 2]);
+    }
+}
+
+#define KEEP(v) __asm__("" : "+x"(v))
 
 LOAM_INLINE __m256i broadcast4(const int8_t *x) {
     int32_t v;
     memcpy(&v, x, 4);
     return _mm256_set1_epi32(v);
-}
-
-/* 32 columns, `pairs` steps of four k before 16-bit sums are widened. */
-LOAM_INLINE void sum_narrow(const unsigned char *q, const int8_t *const x[TILE_COLS], size_t k,
-                            int pairs, __m256i lo[TILE_COLS], __m256i hi[TILE_COLS]) {
-    const __m256i ones = _mm256_set1_epi16(1);
-    for (int part = 0; part < 8 / pairs; part++) {
-        __m256i a[TILE_COLS], b[TILE_COLS];
-        FOR_COLS a[c] = b[c] = _mm256_setzero_si256();
-#pragma GCC unroll 8
-        for (int i = 0; i < pairs; i++, k += 4, q += 64) {
-            const __m256i q0 = load256(q), q1 = load256(q + 32);
-            FOR_COLS {
-                const __m256i xc = broadcast4(x[c] + k);
-                a[c] = _mm256_add_epi16(a[c], _mm256_maddubs_epi16(q0, xc));
-                b[c] = _mm256_add_epi16(b[c], _mm256_maddubs_epi16(q1, xc));
-                KEEP(a[c]);
-                KEEP(b[c]);
-            }
-        }
-        FOR_COLS {
-            lo[c] = _mm256_add_epi32(lo[c], _mm256_madd_epi16(a[c], ones));
-            hi[c] = _mm256_add_epi32(hi[c], _mm256_madd_epi16(b[c], ones));
-        }
-    }
 }
 
 LOAM_INLINE void sum_wide(const unsigned char *q, const int8_t *const x[TILE_COLS], size_t k,
@@ -146,36 +168,73 @@ LOAM_INLINE void sum_wide(const unsigned char *q, const int8_t *const x[TILE_COL
     }
 }
 
-/* out [4][16]: all groups, then the biases. */
-LOAM_INLINE void tile_bits(const tile_args *t, int bits, float *out) {
-    const int pairs = bits <= 4 ? 8 : bits == 5 ? 4 : 2;
-    __m256 f_lo[TILE_COLS], f_hi[TILE_COLS];
-    const unsigned char *q = t->q;
+/* The exact sums of a group. */
+LOAM_INLINE void sum_group(const unsigned char *q, const int8_t *const x[TILE_COLS], size_t k,
+                           size_t group, int bits, __m256i lo[TILE_COLS], __m256i hi[TILE_COLS]) {
+    const size_t steps = bits <= 4 ? 8 : bits == 5 ? 4 : 2;
+    const __m256i ones = _mm256_set1_epi16(1);
+    __m256i part[2 * TILE_COLS];
 
-    FOR_COLS f_lo[c] = f_hi[c] = _mm256_setzero_ps();
-    for (size_t g = 0, k = 0; g < t->n_groups; g++) {
-        __m256i lo[TILE_COLS], hi[TILE_COLS];
+    if (bits == 8) {
         FOR_COLS lo[c] = hi[c] = _mm256_setzero_si256();
-        for (size_t end = k + t->group; k < end; k += 32, q += 512) {
-            if (bits == 8)
-                sum_wide(q, t->x, k, lo, hi);
-            else
-                sum_narrow(q, t->x, k, pairs, lo, hi);
-        }
-        const __m256 s_lo = _mm256_loadu_ps(t->scales + g * TILE_ROWS);
-        const __m256 s_hi = _mm256_loadu_ps(t->scales + g * TILE_ROWS + 8);
+        for (size_t end = k + group; k < end; k += 32, q += 512) sum_wide(q, x, k, lo, hi);
+        return;
+    }
+#pragma GCC unroll 4
+    for (size_t i = 0; i < group; i += 4 * steps) {
+        sum_narrow(q + 16 * i, x, k + i, steps, lo, hi);
         FOR_COLS {
-            const __m256 d = _mm256_broadcast_ss(t->d[c] + g);
+            lo[c] = _mm256_madd_epi16(lo[c], ones);
+            hi[c] = _mm256_madd_epi16(hi[c], ones);
+            if (i > 0) lo[c] = _mm256_add_epi32(lo[c], part[2 * c]);
+            if (i > 0) hi[c] = _mm256_add_epi32(hi[c], part[2 * c + 1]);
+            if (i + 4 * steps < group) part[2 * c] = lo[c];
+            if (i + 4 * steps < group) part[2 * c + 1] = hi[c];
+        }
+        IN_MEMORY(part);
+    }
+}
+
+/* All groups, then the biases. */
+LOAM_INLINE void tile_bits(const tile_args *t, int bits, size_t group) {
+    float __attribute__((aligned(32))) out[TILE_COLS * TILE_ROWS];
+    const unsigned char *q = t->q;
+    const float *scales = t->scales;
+    const float *d[TILE_COLS];
+    const int8_t *x[TILE_COLS];
+    const size_t n_groups = t->n_groups;
+
+    FOR_COLS {
+        d[c] = t->d[c];
+        x[c] = t->x[c];
+        _mm256_store_ps(out + c * TILE_ROWS, _mm256_setzero_ps());
+        _mm256_store_ps(out + c * TILE_ROWS + 8, _mm256_setzero_ps());
+    }
+    for (size_t g = 0; g < n_groups; g++, q += group * TILE_ROWS) {
+        __m256i lo[TILE_COLS], hi[TILE_COLS];
+        sum_group(q, x, g * group, group, bits, lo, hi);
+        FOR_COLS {
+            float *y = out + c * TILE_ROWS;
+            const __m256 dc = _mm256_broadcast_ss(d[c] + g);
             if (bits == 8) {
                 const __m256i extra = _mm256_set1_epi32(t->sums[g * TILE_COLS + c]);
                 lo[c] = _mm256_add_epi32(lo[c], extra);
                 hi[c] = _mm256_add_epi32(hi[c], extra);
             }
-            f_lo[c] = _mm256_fmadd_ps(_mm256_mul_ps(s_lo, d), _mm256_cvtepi32_ps(lo[c]), f_lo[c]);
-            f_hi[c] = _mm256_fmadd_ps(_mm256_mul_ps(s_hi, d), _mm256_cvtepi32_ps(hi[c]), f_hi[c]);
+            const __m256 s_lo = _mm256_mul_ps(_mm256_loadu_ps(scales + g * TILE_ROWS), dc);
+            const __m256 s_hi = _mm256_mul_ps(_mm256_loadu_ps(scales + g * TILE_ROWS + 8), dc);
+            _mm256_store_ps(y, _mm256_fmadd_ps(s_lo, _mm256_cvtepi32_ps(lo[c]), _mm256_load_ps(y)));
+            _mm256_store_ps(
+                y + 8, _mm256_fmadd_ps(s_hi, _mm256_cvtepi32_ps(hi[c]), _mm256_load_ps(y + 8)));
         }
+        IN_MEMORY(out);
     }
-    for (size_t g = 0; g < t->n_groups; g++) {
+    __m256 f_lo[TILE_COLS], f_hi[TILE_COLS];
+    FOR_COLS {
+        f_lo[c] = _mm256_load_ps(out + c * TILE_ROWS);
+        f_hi[c] = _mm256_load_ps(out + c * TILE_ROWS + 8);
+    }
+    for (size_t g = 0; g < n_groups; g++) {
         const __m256 b_lo = _mm256_loadu_ps(t->biases + g * TILE_ROWS);
         const __m256 b_hi = _mm256_loadu_ps(t->biases + g * TILE_ROWS + 8);
         FOR_COLS {
@@ -185,23 +244,24 @@ LOAM_INLINE void tile_bits(const tile_args *t, int bits, float *out) {
         }
     }
     FOR_COLS {
-        _mm256_storeu_ps(out + c * TILE_ROWS, f_lo[c]);
-        _mm256_storeu_ps(out + c * TILE_ROWS + 8, f_hi[c]);
+        _mm256_storeu_ps(t->y[c], f_lo[c]);
+        _mm256_storeu_ps(t->y[c] + 8, f_hi[c]);
     }
 }
 
-static void tile_4(const tile_args *t, float *out) {
-    tile_bits(t, 4, out);
-}
-static void tile_5(const tile_args *t, float *out) {
-    tile_bits(t, 5, out);
-}
-static void tile_6(const tile_args *t, float *out) {
-    tile_bits(t, 6, out);
-}
-static void tile_8(const tile_args *t, float *out) {
-    tile_bits(t, 8, out);
-}
+#define DEFINE_TILE(bits)                                                                          \
+    static void tile_##bits(const tile_args *t) {                                                  \
+        if (t->group == 32)                                                                        \
+            tile_bits(t, bits, 32);                                                                \
+        else if (t->group == 64)                                                                   \
+            tile_bits(t, bits, 64);                                                                \
+        else                                                                                       \
+            tile_bits(t, bits, 128);                                                               \
+    }
+DEFINE_TILE(4)
+DEFINE_TILE(5)
+DEFINE_TILE(6)
+DEFINE_TILE(8)
 
 /* 128 * sum of x^ for each group of the tile's positions. */
 static void sum_groups(const tile_args *t, int32_t *sums) {
@@ -225,30 +285,32 @@ static void sum_groups(const tile_args *t, int32_t *sums) {
 
 static void multiply_panel(const panel *p, const loam_acts *a, size_t m, size_t n_rows, float *y,
                            size_t y_stride) {
-    static void (*const tiles[])(const tile_args *t, float *out) = {
+    static void (*const tiles[])(const tile_args *t) = {
         [2] = tile_4, [3] = tile_4, [4] = tile_4, [5] = tile_5, [6] = tile_6, [8] = tile_8};
     const size_t tile_floats = p->n_groups * TILE_ROWS;
 
     for (size_t i = 0; i < m; i += TILE_COLS) {
-        const size_t cols = m - i < TILE_COLS ? m - i : TILE_COLS;
         tile_args t = {.sums = p->sums, .n_groups = p->n_groups, .group = (size_t)p->w->group};
-        for (size_t c = 0; c < TILE_COLS; c++) { /* missing positions repeat the last */
-            const size_t at = i + (c < cols ? c : cols - 1);
-            t.x[c] = a->q + at * a->q_stride;
-            t.d[c] = a->d + at * a->g_stride;
-            t.s[c] = a->s + at * a->g_stride;
+        size_t at[TILE_COLS]; /* missing positions repeat the last */
+        for (size_t c = 0; c < TILE_COLS; c++) {
+            at[c] = i + c < m ? i + c : m - 1;
+            t.x[c] = a->q + at[c] * a->q_stride;
+            t.d[c] = a->d + at[c] * a->g_stride;
+            t.s[c] = a->s + at[c] * a->g_stride;
         }
         if (p->w->bits == 8) sum_groups(&t, p->sums);
         for (size_t r = 0; r < n_rows; r += TILE_ROWS) {
             const size_t tile = r / TILE_ROWS;
             const size_t rows = n_rows - r < TILE_ROWS ? n_rows - r : TILE_ROWS;
-            float out[TILE_COLS * TILE_ROWS];
+            float some[TILE_COLS][TILE_ROWS]; /* where not all sixteen rows exist */
             t.q = p->q + r * p->w->cols;
             t.scales = p->scales + tile * tile_floats;
             t.biases = p->biases + tile * tile_floats;
-            tiles[p->w->bits](&t, out);
-            for (size_t c = 0; c < cols; c++)
-                memcpy(y + (i + c) * y_stride + r, out + c * TILE_ROWS, rows * sizeof *y);
+            for (size_t c = 0; c < TILE_COLS; c++)
+                t.y[c] = rows < TILE_ROWS ? some[c] : y + at[c] * y_stride + r;
+            tiles[p->w->bits](&t);
+            for (size_t c = 0; rows < TILE_ROWS && c < TILE_COLS; c++)
+                memcpy(y + at[c] * y_stride + r, some[c], rows * sizeof *y);
         }
     }
 }
