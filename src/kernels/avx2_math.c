@@ -116,8 +116,9 @@ static void add_avx2(const float *x, size_t n, float *y) {
     for (; i < n; i++) y[i] += x[i];
 }
 
-/* Positions whose chains of sums hide one another's latency; columns that registers hold. */
-enum { COLUMN_BATCH = 4, COLUMN_PART = 8 };
+/* Positions whose chains of sums hide one another's latency; columns that registers hold; positions
+ * of a tile, and from how many on it pays. */
+enum { COLUMN_BATCH = 4, COLUMN_PART = 8, COLUMN_TILE = 6, COLUMN_TILE_LEAST = 24 };
 
 /* Eight rows; c are columns of x's part that starts at x. */
 LOAM_INLINE void add_columns8(const __m256 c[COLUMN_PART], const float *x, size_t m, float *y,
@@ -145,9 +146,50 @@ LOAM_INLINE void add_columns8(const __m256 c[COLUMN_PART], const float *x, size_
     }
 }
 
+/* Sixteen rows and whole sixes of the positions: twelve sums, two columns and a broadcast. */
+static size_t add_columns16(const uint16_t *columns, size_t c_stride, const float *x, size_t m,
+                            float *y, size_t y_stride) {
+    float __attribute__((aligned(32))) c[LOAM_OUTLIERS][16];
+    size_t i = 0;
+
+    for (size_t j = 0; j < 2 * LOAM_OUTLIERS; j++)
+        _mm256_store_ps(&c[j / 2][j % 2 * 8],
+                        _mm256_cvtph_ps(load128(columns + j / 2 * c_stride + j % 2 * 8)));
+    for (; i + COLUMN_TILE <= m; i += COLUMN_TILE, y += COLUMN_TILE * y_stride) {
+        __m256 lo[COLUMN_TILE], hi[COLUMN_TILE];
+#pragma GCC unroll 6
+        for (size_t b = 0; b < COLUMN_TILE; b++) {
+            lo[b] = _mm256_loadu_ps(y + b * y_stride);
+            hi[b] = _mm256_loadu_ps(y + b * y_stride + 8);
+        }
+#pragma GCC unroll 2
+        for (size_t j = 0; j < LOAM_OUTLIERS; j++) {
+            const __m256 c_lo = _mm256_load_ps(c[j]), c_hi = _mm256_load_ps(c[j] + 8);
+#pragma GCC unroll 6
+            for (size_t b = 0; b < COLUMN_TILE; b++) {
+                const __m256 xb = _mm256_broadcast_ss(x + (i + b) * LOAM_OUTLIERS + j);
+                lo[b] = _mm256_fmadd_ps(c_lo, xb, lo[b]);
+                hi[b] = _mm256_fmadd_ps(c_hi, xb, hi[b]);
+            }
+        }
+#pragma GCC unroll 6
+        for (size_t b = 0; b < COLUMN_TILE; b++) {
+            _mm256_storeu_ps(y + b * y_stride, lo[b]);
+            _mm256_storeu_ps(y + b * y_stride + 8, hi[b]);
+        }
+    }
+    return i;
+}
+
 static void add_columns_avx2(const uint16_t *columns, size_t c_stride, size_t n_rows,
                              const float *x, size_t m, float *y, size_t y_stride) {
-    size_t r = 0;
+    size_t r = 0, done = 0;
+
+    for (; m >= COLUMN_TILE_LEAST && r + 16 <= n_rows; r += 16)
+        done = add_columns16(columns + r, c_stride, x, m, y + r, y_stride);
+    if (done > 0 && r > 0) /* positions that are left over */
+        add_columns_avx2(columns, c_stride, r, x + done * LOAM_OUTLIERS, m - done,
+                         y + done * y_stride, y_stride);
     for (; r + 8 <= n_rows; r += 8)
         for (size_t part = 0; part < LOAM_OUTLIERS; part += COLUMN_PART) {
             const uint16_t *from = columns + part * c_stride + r;
