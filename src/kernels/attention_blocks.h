@@ -1,135 +1,164 @@
 /* attention_blocks.h - attention by an f32 tile: what every instruction set does alike.
  *
- * A set's file defines the tile, includes this and then defines the four functions declared below:
+ *     for 16 keys:     panel [head_dim][16] <- keys;      scores [rows][256] = tile(q, panel)
+ *     per row:         softmax over the keys it sees
+ *     for 16 columns:  panel [256][16] <- values;         out [rows][16] += tile(scores, panel)
+ *
+ * Only one panel is held as f32 at a time: it stays in the first-level cache while all rows pass,
+ * so a segment is converted once for up to LOAM_ATTENTION_ROWS rows.
+ *
+ * Rows may see different keys at either end of the segment (causal, window): the keys that all
+ * rows of a tile see go through the whole tile, the others through the rows that see them, so
+ * that no key outside a row's sight is ever multiplied, not even by zero.
+ *
+ * A set's file defines the tile, includes this and then defines the functions declared below:
  *
  *     #define TILE avx2_tile              its arguments
- *     #define TILE_RUN loam_avx2_tile     up to TILE_ROWS rows of x times TILE_COLS columns of b
- *     enum { TILE_ROWS = ..., TILE_COLS = ... };
+ *     #define TILE_RUN loam_avx2_tile     up to TILE_ROWS rows of x times 16 columns of b
+ *     enum { TILE_ROWS = ... };
  */
 #ifndef LOAM_ATTENTION_BLOCKS_H
 #define LOAM_ATTENTION_BLOCKS_H
 
 #include "kernels.h"
+#include "math_poly.h"
 
-enum { ROWS = LOAM_ATTENTION_ROWS, KEYS = LOAM_KEY_BLOCK, PANEL_KEYS = 16 };
+enum {
+    ROWS = LOAM_ATTENTION_ROWS,
+    KEYS = LOAM_KEY_SEGMENT,
+    COLS = 16,            /* of a panel */
+    SCORES = KEYS + COLS, /* stride: an odd number of lines, rows do not share sets */
+};
 
 /* What a worker's scratch holds; dim is head_dim rounded up to 16. */
 typedef struct attention_room {
-    float *q;      /* [ROWS][head_dim] */
-    float *keys;   /* [4][head_dim][16] */
-    float *buffer; /* of the set's packing: 16 * (head_dim + 8) */
-    float *values; /* [KEYS][dim] */
-    float *out;    /* [ROWS][dim], when head_dim is no multiple of 16 */
-    float *scores; /* [ROWS][KEYS] */
+    float *q;      /* [rows][head_dim], scaled */
+    float *panel;  /* [head_dim or KEYS][16] */
+    float *buffer; /* for load_keys: 16 * (head_dim + 8) */
+    float *scores; /* [rows][SCORES] */
+    float *out;    /* [rows][dim], when head_dim is no multiple of 16 */
 } attention_room;
 
-typedef struct span { /* keys of the block that a row sees */
+typedef struct span { /* keys of the segment, from a->first on */
     size_t begin, end;
 } span;
 
-static attention_room lay_out(void *scratch, size_t head_dim) {
-    const size_t dim = (head_dim + 15) / 16 * 16;
-    attention_room r = {.q = scratch};
-    r.keys = r.q + ROWS * head_dim;
-    r.buffer = r.keys + KEYS * head_dim;
-    r.values = r.buffer + PANEL_KEYS * (head_dim + 8);
-    r.out = r.values + KEYS * dim;
-    r.scores = r.out + ROWS * dim;
-    return r; /* at most 217 * 512 + 2176 floats: 452 KB */
+/* Keys key .. key + n (1 .. 16) of the cache as [head_dim][16]; columns from n on repeat a key. */
+static void load_keys(const loam_attention *a, size_t key, size_t n, float *panel, float *buffer);
+/* Columns d .. d + 16 of the values of keys key .. key + n as [n][16], zeros beyond head_dim. */
+static void load_values(const loam_attention *a, size_t key, size_t n, size_t d, float *panel);
+/* Scores x of a row become p over s, which is not empty. */
+static void soften(const loam_attention *a, float *x, span s, float *max, float *sum);
+static void scale_row(const float *x, size_t n, float f, float *y); /* y = x * f */
+
+static attention_room lay_out(void *scratch, const loam_attention *a) {
+    const size_t hd = a->head_dim, rows = a->n_rows;
+    attention_room r = {.panel = scratch};
+    r.scores = r.panel + (hd > KEYS ? hd : KEYS) * COLS;
+    r.q = r.scores + rows * SCORES;
+    r.out = r.q + (rows * hd + 15) / 16 * 16;
+    r.buffer = r.out + rows * ((hd + 15) / 16 * 16);
+    return r; /* at most 101 K floats: 404 KB */
 }
 
-static void load_values(const loam_attention *a, size_t key, size_t n, size_t dim, float *out);
-/* Scores of all rows for keys key .. key + n (n up to KEYS; columns beyond repeat a key). */
-static void score_block(const loam_attention *a, const attention_room *r, size_t key, size_t n);
-static float soften(const loam_attention *a, float *x, span s, float *max, float *sum);
-static void scale_row(float *out, size_t n, float f);
-
-/* out rows t .. t + m += p * values over keys begin .. end of the block. */
-static void add_values(const attention_room *r, float *out, size_t dim, size_t t, size_t m,
-                       size_t begin, size_t end) {
-    if (begin >= end) return;
-    for (size_t d = 0; d < dim; d += TILE_COLS) {
-        const TILE tile = {.x = r->scores + t * KEYS + begin,
-                           .x_stride = KEYS,
-                           .b = r->values + begin * dim + d,
-                           .b_stride = dim,
-                           .n_k = end - begin,
-                           .y = out + t * dim + d,
-                           .y_stride = dim,
-                           .begin = 0};
-        TILE_RUN(&tile, m);
-    }
-}
-
-static void add_tile(const attention_room *r, float *out, size_t dim, const span *s, size_t t,
-                     size_t m) {
-    size_t begin = 0, end = KEYS;
-    for (size_t i = t; i < t + m; i++) {
-        if (s[i].begin > begin) begin = s[i].begin;
-        if (s[i].end < end) end = s[i].end;
-    }
-    if (begin >= end) {
-        for (size_t i = t; i < t + m; i++) add_values(r, out, dim, i, 1, s[i].begin, s[i].end);
-        return;
-    }
-    for (size_t i = t; i < t + m; i++) add_values(r, out, dim, i, 1, s[i].begin, begin);
-    add_values(r, out, dim, t, m, begin, end);
-    for (size_t i = t; i < t + m; i++) add_values(r, out, dim, i, 1, end, s[i].end);
-}
-
-/* What each row sees of the block, empty as begin == end; returns the end of all. */
-static size_t find_spans(const loam_attention *a, size_t key, span *s, size_t *first) {
-    size_t last = 0;
-    *first = KEYS;
+/* What each row sees of the segment, empty as begin == end; both ends ascend with the rows. */
+static span find_spans(const loam_attention *a, span *s) {
+    span all = {KEYS, 0};
     for (size_t t = 0; t < a->n_rows; t++) {
         const size_t limit = a->causal ? a->limit + t / a->n_rep : a->last;
         size_t end = limit < a->last ? limit : a->last;
         size_t begin = a->window > 0 && limit > a->window ? limit - a->window : 0;
-        if (end > key + KEYS) end = key + KEYS;
-        if (begin < key) begin = key;
-        if (begin >= end) begin = end = key;
-        s[t].begin = begin - key;
-        s[t].end = end - key;
+        if (end < a->first) end = a->first;
+        if (begin < a->first) begin = a->first;
+        if (begin > end) begin = end;
+        s[t].begin = begin - a->first;
+        s[t].end = end - a->first;
         if (begin == end) continue;
-        if (s[t].end > last) last = s[t].end;
-        if (s[t].begin < *first) *first = s[t].begin;
+        if (s[t].begin < all.begin) all.begin = s[t].begin;
+        if (s[t].end > all.end) all.end = s[t].end;
     }
-    return last;
+    return all;
 }
 
-static void attend_block(const loam_attention *a, const attention_room *r, size_t key, float *max,
-                         float *sum, float *out, size_t dim) {
-    span s[ROWS];
-    size_t first;
-    const size_t n = find_spans(a, key, s, &first);
+static size_t tile_rows(const loam_attention *a, size_t t) {
+    return a->n_rows - t < TILE_ROWS ? a->n_rows - t : TILE_ROWS;
+}
 
-    if (n == 0) return;
-    score_block(a, r, key, n);
-    load_values(a, key + first, n - first, dim, r->values + first * dim);
-    for (size_t t = 0; t < a->n_rows; t++) {
-        if (s[t].begin == s[t].end) continue;
-        const float f = soften(a, r->scores + t * KEYS, s[t], &max[t], &sum[t]);
-        scale_row(out + t * dim, dim, f);
+/* Scores of all rows that see some of the keys. */
+static void score(const loam_attention *a, const attention_room *r, const span *s, span all) {
+    for (size_t j = all.begin / COLS * COLS; j < all.end; j += COLS) {
+        load_keys(a, a->first + j, all.end - j < COLS ? all.end - j : COLS, r->panel, r->buffer);
+        for (size_t t = 0; t < a->n_rows; t += TILE_ROWS) {
+            const size_t m = tile_rows(a, t);
+            const TILE tile = {.x = r->q + t * a->head_dim,
+                               .x_stride = a->head_dim,
+                               .b = r->panel,
+                               .b_stride = COLS,
+                               .n_k = a->head_dim,
+                               .y = r->scores + t * SCORES + j,
+                               .y_stride = SCORES,
+                               .begin = 1};
+            if (s[t].begin < j + COLS && s[t + m - 1].end > j) TILE_RUN(&tile, m);
+        }
     }
-    for (size_t t = 0; t < a->n_rows; t += TILE_ROWS)
-        add_tile(r, out, dim, s, t, a->n_rows - t < TILE_ROWS ? a->n_rows - t : TILE_ROWS);
+}
+
+typedef struct columns { /* sixteen of the outputs */
+    const attention_room *r;
+    float *out; /* column of row 0 */
+    size_t dim;
+} columns;
+
+/* Rows t .. t + m += p * values over keys begin .. end. */
+static void add_values(const columns *c, size_t t, size_t m, size_t begin, size_t end) {
+    const TILE tile = {.x = c->r->scores + t * SCORES + begin,
+                       .x_stride = SCORES,
+                       .b = c->r->panel + begin * COLS,
+                       .b_stride = COLS,
+                       .n_k = end - begin,
+                       .y = c->out + t * c->dim,
+                       .y_stride = c->dim,
+                       .begin = 0};
+    if (begin < end) TILE_RUN(&tile, m);
+}
+
+/* The m rows from t on, each over its span of s, in ascending order of keys. */
+static void add_tile(const columns *c, const span *s, size_t t, size_t m) {
+    const size_t begin = s[t + m - 1].begin, end = s[t].end;
+    if (begin >= end) {
+        for (size_t i = t; i < t + m; i++) add_values(c, i, 1, s[i].begin, s[i].end);
+        return;
+    }
+    /* as a row's keys begin it joins those above it, as they end the row leaves */
+    for (size_t i = t; i + 1 < t + m; i++) add_values(c, t, i + 1 - t, s[i].begin, s[i + 1].begin);
+    add_values(c, t, m, begin, end);
+    for (size_t i = t; i + 1 < t + m; i++)
+        add_values(c, i + 1, t + m - 1 - i, s[i].end, s[i + 1].end);
 }
 
 static void attention_by_blocks(const loam_attention *a, float *max, float *sum, float *out,
                                 void *scratch) {
     const size_t hd = a->head_dim, dim = (hd + 15) / 16 * 16;
-    const attention_room r = lay_out(scratch, hd);
+    const attention_room r = lay_out(scratch, a);
+    const float f = a->softcap > 0.0f ? a->scale / a->softcap : a->scale * LOAM_LOG2E;
     float *o = dim == hd ? out : r.out;
+    span s[ROWS];
+    const span all = find_spans(a, s);
 
+    for (size_t t = 0; t < a->n_rows; t++)
+        scale_row(a->q + t / a->n_rep * a->q_stride + t % a->n_rep * hd, hd, f, r.q + t * hd);
+    score(a, &r, s, all);
     for (size_t t = 0; t < a->n_rows; t++) {
-        const float *q = a->q + t / a->n_rep * a->q_stride + t % a->n_rep * hd;
-        memcpy(r.q + t * hd, q, hd * sizeof *q);
-        if (o == out) continue;
-        memcpy(o + t * dim, out + t * hd, hd * sizeof *q);
-        memset(o + t * dim + hd, 0, (dim - hd) * sizeof *q);
+        max[t] = -__builtin_inff();
+        sum[t] = 0.0f;
+        if (s[t].begin < s[t].end) soften(a, r.scores + t * SCORES, s[t], &max[t], &sum[t]);
     }
-    for (size_t key = a->first; key < a->last; key += KEYS)
-        attend_block(a, &r, key, max, sum, o, dim);
+    memset(o, 0, a->n_rows * dim * sizeof *o);
+    for (size_t d = 0; d < dim && all.begin < all.end; d += COLS) {
+        const columns c = {&r, o + d, dim};
+        load_values(a, a->first + all.begin, all.end - all.begin, d, r.panel + all.begin * COLS);
+        for (size_t t = 0; t < a->n_rows; t += TILE_ROWS) add_tile(&c, s, t, tile_rows(a, t));
+    }
     for (size_t t = 0; t < a->n_rows && o != out; t++)
         memcpy(out + t * hd, o + t * dim, hd * sizeof *out);
 }

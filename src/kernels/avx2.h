@@ -109,6 +109,20 @@ LOAM_INLINE __m256 exp8(__m256 x) {
     return _mm256_blendv_ps(p, _mm256_set1_ps(__builtin_inff()), _mm256_cmp_ps(x, hi, _CMP_GT_OQ));
 }
 
+/* 2^x for x <= 0 or NaN, see math_poly.h. */
+LOAM_INLINE __m256 exp2_8(__m256 x) {
+    const __m256 round = _mm256_set1_ps(LOAM_EXP2_ROUND);
+    const __m256 t = _mm256_add_ps(x, round), r = _mm256_sub_ps(x, _mm256_sub_ps(t, round));
+    __m256 p = _mm256_set1_ps(LOAM_EXP2_5);
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(LOAM_EXP2_4));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(LOAM_EXP2_3));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(LOAM_EXP2_2));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(LOAM_EXP2_1));
+    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f));
+    p = _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(t), 23)));
+    return _mm256_andnot_ps(_mm256_cmp_ps(x, _mm256_set1_ps(LOAM_EXP2_MIN), _CMP_LT_OQ), p);
+}
+
 LOAM_INLINE __m256 tanh8(__m256 x) {
     const __m256 sign = _mm256_set1_ps(-0.0f), one = _mm256_set1_ps(1.0f);
     const __m256 a = _mm256_andnot_ps(sign, x), z = _mm256_mul_ps(x, x);

@@ -1,13 +1,4 @@
-/* avx2_attention.c - attention by the f32 tile: up to 32 query rows against 64 keys.
- *
- *     keys [64][head_dim] --convert, transpose--> 4 panels [head_dim][16 keys]
- *     scores [rows][64] = tile(q, panel);   softmax step per row;
- *     out [rows][head_dim] += tile(p [rows][64], values [64][head_dim] as f32)
- *
- * Lanes hold keys in the first product and head dimensions in the second, so both sums run
- * upwards one fma at a time.  Rows of a tile may see different keys at either end of the block
- * (causal, window): the keys all of them see go through the tile, the others row by row, so
- * that no key outside a row's sight is ever multiplied, not even by zero.
+/* avx2_attention.c - what attention_blocks.h leaves to AVX2: conversion of keys and values, softmax.
  */
 #include "avx2.h"
 #include <math.h>
@@ -16,44 +7,78 @@
 
 #define TILE     avx2_tile
 #define TILE_RUN loam_avx2_tile
-enum { TILE_ROWS = AVX2_TILE_ROWS, TILE_COLS = AVX2_TILE_COLS };
+enum { TILE_ROWS = AVX2_TILE_ROWS };
 #include "attention_blocks.h"
 
-static void load_values(const loam_attention *a, size_t key, size_t n, size_t dim, float *out) {
-    for (size_t j = 0; j < n; j++, out += dim) {
-        const size_t at = (key + j) * a->kv_stride;
-        size_t d = 0;
-        if (!a->f16) {
-            memcpy(out, (const float *)a->v + at, a->head_dim * sizeof *out);
-            d = a->head_dim;
+/* Eight rows of sixteen f16: v[i] becomes columns i (low half) and i + 8 of all rows. */
+LOAM_INLINE void transpose8x16(__m256i v[8]) {
+    __m256i a[8];
+#pragma GCC unroll 4
+    for (size_t i = 0; i < 8; i += 2) {
+        a[i] = _mm256_unpacklo_epi16(v[i], v[i + 1]);
+        a[i + 1] = _mm256_unpackhi_epi16(v[i], v[i + 1]);
+    }
+#pragma GCC unroll 2
+    for (size_t i = 0; i < 8; i += 4) { /* a: columns 0 .. 3 and 4 .. 7 of two rows */
+        v[i] = _mm256_unpacklo_epi32(a[i], a[i + 2]);
+        v[i + 1] = _mm256_unpackhi_epi32(a[i], a[i + 2]);
+        v[i + 2] = _mm256_unpacklo_epi32(a[i + 1], a[i + 3]);
+        v[i + 3] = _mm256_unpackhi_epi32(a[i + 1], a[i + 3]);
+    }
+#pragma GCC unroll 4
+    for (size_t i = 0; i < 4; i++) { /* v: two columns of four rows */
+        a[2 * i] = _mm256_unpacklo_epi64(v[i], v[i + 4]);
+        a[2 * i + 1] = _mm256_unpackhi_epi64(v[i], v[i + 4]);
+    }
+#pragma GCC unroll 8
+    for (size_t i = 0; i < 8; i++) v[i] = a[i];
+}
+
+static void load_keys_f16(const uint16_t *rows[16], size_t head_dim, float *panel) {
+    for (size_t d = 0; d < head_dim; d += 16) {
+        for (size_t half = 0; half < 16; half += 8) {
+            float *to = panel + d * COLS + half;
+            __m256i v[8];
+#pragma GCC unroll 8
+            for (size_t i = 0; i < 8; i++) v[i] = load256(rows[half + i] + d);
+            transpose8x16(v);
+#pragma GCC unroll 8
+            for (size_t i = 0; i < 8; i++) {
+                _mm256_storeu_ps(to + i * COLS, _mm256_cvtph_ps(_mm256_castsi256_si128(v[i])));
+                _mm256_storeu_ps(to + (i + 8) * COLS,
+                                 _mm256_cvtph_ps(_mm256_extracti128_si256(v[i], 1)));
+            }
         }
-        for (; d + 8 <= a->head_dim; d += 8)
-            _mm256_storeu_ps(out + d, _mm256_cvtph_ps(load128((const uint16_t *)a->v + at + d)));
-        for (; d < a->head_dim; d++) out[d] = _cvtsh_ss(((const uint16_t *)a->v)[at + d]);
-        for (; d < dim; d++) out[d] = 0.0f;
     }
 }
 
-/* Scores of all rows for keys key .. key + n (n up to KEYS; columns beyond repeat a key). */
-static void score_block(const loam_attention *a, const attention_room *r, size_t key, size_t n) {
+static void load_keys(const loam_attention *a, size_t key, size_t n, float *panel, float *buffer) {
+    if (a->f16 && a->head_dim % 16 == 0) {
+        const uint16_t *rows[16];
+        for (size_t i = 0; i < 16; i++)
+            rows[i] = (const uint16_t *)a->k + (key + (i < n ? i : n - 1)) * a->kv_stride;
+        load_keys_f16(rows, a->head_dim, panel);
+        return;
+    }
     const loam_matrix keys = {.element = a->f16 ? LOAM_ELEMENT_F16 : LOAM_ELEMENT_F32};
     const size_t row_bytes = a->kv_stride * (a->f16 ? 2 : 4);
+    loam_avx2_pack(&keys, a->k, row_bytes, key, n, 0, a->head_dim, panel, buffer);
+}
 
-    for (size_t j = 0; j < n; j += PANEL_KEYS) {
-        float *panel = r->keys + j * a->head_dim;
-        loam_avx2_pack(&keys, a->k, row_bytes, key + j, n - j < PANEL_KEYS ? n - j : PANEL_KEYS, 0,
-                       a->head_dim, panel, r->buffer);
-        for (size_t t = 0; t < a->n_rows; t += AVX2_TILE_ROWS) {
-            const avx2_tile tile = {.x = r->q + t * a->head_dim,
-                                    .x_stride = a->head_dim,
-                                    .b = panel,
-                                    .b_stride = PANEL_KEYS,
-                                    .n_k = a->head_dim,
-                                    .y = r->scores + t * KEYS + j,
-                                    .y_stride = KEYS,
-                                    .begin = 1};
-            loam_avx2_tile(&tile, a->n_rows - t < AVX2_TILE_ROWS ? a->n_rows - t : AVX2_TILE_ROWS);
+static void load_values(const loam_attention *a, size_t key, size_t n, size_t d, float *panel) {
+    const loam_element e = a->f16 ? LOAM_ELEMENT_F16 : LOAM_ELEMENT_F32;
+    const size_t row_bytes = a->kv_stride * (a->f16 ? 2 : 4), left = a->head_dim - d;
+    const unsigned char *v = (const unsigned char *)a->v + key * row_bytes;
+
+    for (size_t j = 0; j < n; j++, v += row_bytes, panel += COLS) {
+        if (left >= COLS) {
+            _mm256_storeu_ps(panel, load_scalars(e, v, d));
+            _mm256_storeu_ps(panel + 8, load_scalars(e, v, d + 8));
+            continue;
         }
+        const size_t low = left < 8 ? left : 8;
+        _mm256_storeu_ps(panel, load_scalars_part(e, v, d, low));
+        _mm256_storeu_ps(panel + 8, load_scalars_part(e, v, d + low, left - low));
     }
 }
 
@@ -65,46 +90,58 @@ LOAM_INLINE __m256 lanes_in(size_t i, span s) {
     return _mm256_castsi256_ps(_mm256_and_si256(from, below));
 }
 
-/* Scores of one row become p; returns the factor for what was summed before. */
-static float soften(const loam_attention *a, float *x, span s, float *max, float *sum) {
-    const __m256 scale = _mm256_set1_ps(a->scale), cap = _mm256_set1_ps(a->softcap);
-    const size_t from = s.begin / 16 * 16, to = (s.end + 15) / 16 * 16;
-    __m256 top = _mm256_set1_ps(*max);
-    __m256 low = _mm256_setzero_ps(), high = _mm256_setzero_ps();
-
-    for (size_t j = from; j < to; j += 8) {
-        __m256 v = _mm256_mul_ps(_mm256_loadu_ps(x + j), scale);
-        if (a->softcap > 0.0f) v = _mm256_mul_ps(cap, tanh8(_mm256_div_ps(v, cap)));
-        v = _mm256_blendv_ps(_mm256_set1_ps(-INFINITY), v, lanes_in(j, s));
-        _mm256_storeu_ps(x + j, v);
-        top = _mm256_max_ps(v, top); /* a NaN in v leaves top */
-    }
-    __m128 h = _mm_max_ps(_mm256_castps256_ps128(top), _mm256_extractf128_ps(top, 1));
-    h = _mm_max_ps(h, _mm_movehl_ps(h, h));
-    const float larger = _mm_cvtss_f32(_mm_max_ss(h, _mm_movehdup_ps(h)));
-    const __m256 shift = _mm256_set1_ps(larger);
-    for (size_t j = from; j < to; j += 16) {
-        const __m256 p0 = exp8(_mm256_sub_ps(_mm256_loadu_ps(x + j), shift));
-        const __m256 p1 = exp8(_mm256_sub_ps(_mm256_loadu_ps(x + j + 8), shift));
-        const __m256 in0 = _mm256_and_ps(p0, lanes_in(j, s)),
-                     in1 = _mm256_and_ps(p1, lanes_in(j + 8, s));
-        _mm256_storeu_ps(x + j, in0);
-        _mm256_storeu_ps(x + j + 8, in1);
-        low = _mm256_add_ps(low, in0);
-        high = _mm256_add_ps(high, in1);
-    }
-    const float f = _mm256_cvtss_f32(exp8(_mm256_set1_ps(*max - larger)));
-    *sum = _mm_cvtss_f32(
-        _mm_fmadd_ss(_mm_set_ss(*sum), _mm_set_ss(f), _mm_set_ss(sum_tree(low, high))));
-    *max = larger;
-    return f;
+/* x over s, with f's meaning of a softcap; what is not of s becomes -inf. */
+LOAM_INLINE __m256 score8(const loam_attention *a, const float *x, size_t j, span s, int edge) {
+    __m256 v = _mm256_loadu_ps(x + j);
+    if (a->softcap > 0.0f) v = _mm256_mul_ps(_mm256_set1_ps(a->softcap * LOAM_LOG2E), tanh8(v));
+    return edge ? _mm256_blendv_ps(_mm256_set1_ps(-INFINITY), v, lanes_in(j, s)) : v;
 }
 
-static void scale_row(float *out, size_t n, float f) {
+/* p of sixteen keys from j on. */
+LOAM_INLINE void soften16(float *x, size_t j, span s, int edge, __m256 shift, __m256 lanes[2]) {
+#pragma GCC unroll 2
+    for (size_t i = 0; i < 2; i++) {
+        __m256 p = exp2_8(_mm256_sub_ps(_mm256_loadu_ps(x + j + 8 * i), shift));
+        if (edge) p = _mm256_and_ps(p, lanes_in(j + 8 * i, s));
+        _mm256_storeu_ps(x + j + 8 * i, p);
+        lanes[i] = _mm256_add_ps(lanes[i], p);
+    }
+}
+
+static void soften(const loam_attention *a, float *x, span s, float *max, float *sum) {
+    const size_t from = s.begin / 16 * 16, to = (s.end + 15) / 16 * 16;
+    __m256 top[2], lanes[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+
+    top[0] = top[1] = _mm256_set1_ps(-INFINITY);
+    for (size_t j = from; j < to; j += 16) {
+        const int edge = j < s.begin || j + 16 > s.end;
+#pragma GCC unroll 2
+        for (size_t i = 0; i < 2; i++) {
+            const __m256 v = score8(a, x, j + 8 * i, s, edge);
+            if (edge || a->softcap > 0.0f) _mm256_storeu_ps(x + j + 8 * i, v);
+            top[i] = _mm256_max_ps(v, top[i]); /* a NaN in v leaves top */
+        }
+    }
+    const __m256 both = _mm256_max_ps(top[0], top[1]);
+    __m128 h = _mm_max_ps(_mm256_castps256_ps128(both), _mm256_extractf128_ps(both, 1));
+    h = _mm_max_ps(h, _mm_movehl_ps(h, h));
+    h = _mm_max_ss(h, _mm_movehdup_ps(h));
+    const __m256 shift = _mm256_broadcastss_ps(h);
+    for (size_t j = from; j < to; j += 16) {
+        if (j < s.begin || j + 16 > s.end)
+            soften16(x, j, s, 1, shift, lanes);
+        else
+            soften16(x, j, s, 0, shift, lanes);
+    }
+    *sum = sum_tree(lanes[0], lanes[1]);
+    *max = _mm_cvtss_f32(h);
+}
+
+static void scale_row(const float *x, size_t n, float f, float *y) {
     size_t d = 0;
     for (; d + 8 <= n; d += 8)
-        _mm256_storeu_ps(out + d, _mm256_mul_ps(_mm256_loadu_ps(out + d), _mm256_set1_ps(f)));
-    for (; d < n; d++) out[d] *= f;
+        _mm256_storeu_ps(y + d, _mm256_mul_ps(_mm256_loadu_ps(x + d), _mm256_set1_ps(f)));
+    for (; d < n; d++) y[d] = x[d] * f;
 }
 
 static void attention_merge_avx2(float *max, float *sum, float *out, float max2, float sum2,
@@ -117,7 +154,8 @@ static void attention_merge_avx2(float *max, float *sum, float *out, float max2,
         return;
     }
     const float larger = max2 > *max ? max2 : *max;
-    const __m256 f = exp8(_mm256_set1_ps(*max - larger)), g = exp8(_mm256_set1_ps(max2 - larger));
+    const __m256 f = exp2_8(_mm256_set1_ps(*max - larger));
+    const __m256 g = exp2_8(_mm256_set1_ps(max2 - larger));
     const __m128 scaled = _mm_set_ss(*sum * _mm256_cvtss_f32(f));
     *max = larger;
     *sum = _mm_cvtss_f32(_mm_fmadd_ss(_mm_set_ss(sum2), _mm256_castps256_ps128(g), scaled));

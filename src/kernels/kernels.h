@@ -45,14 +45,13 @@ typedef enum loam_element {
 } loam_element;
 
 enum {
-    LOAM_LANES = 16,          /* partial sums of a dot */
-    LOAM_GROUP_MAX = 128,     /* largest affine group */
-    LOAM_KEY_BLOCK = 64,      /* keys of one step of the online softmax */
-    LOAM_KEY_SEGMENT = 256,   /* keys between two merges (a multiple of the block) */
-    LOAM_HEAD_DIM_MAX = 512,  /* of attention */
-    LOAM_ATTENTION_ROWS = 32, /* query rows of one attention call */
-    LOAM_ACTS_ALIGN = 64,     /* of quantised activations and of scratch */
-    LOAM_PANEL = 16,          /* rows of an index that stand together, see loam_byte_tile */
+    LOAM_LANES = 16,           /* partial sums of a dot */
+    LOAM_GROUP_MAX = 128,      /* largest affine group */
+    LOAM_KEY_SEGMENT = 256,    /* keys of one softmax; segments are merged */
+    LOAM_HEAD_DIM_MAX = 512,   /* of attention */
+    LOAM_ATTENTION_ROWS = 120, /* query rows of one attention call, see loam_attention_rows */
+    LOAM_ACTS_ALIGN = 64,      /* of quantised activations and of scratch */
+    LOAM_PANEL = 16,           /* rows of an index that stand together, see loam_byte_tile */
     LOAM_BYTE_ROW_MAX = 63,
     LOAM_BYTE_ROW_ZERO = 64,
     LOAM_BYTE_QUERY_MAX = 31,
@@ -104,19 +103,20 @@ static inline size_t loam_kernel_scratch(size_t cols) {
     return ((size_t)640 << 10) + 80 * ((cols + 63) / 64 * 64);
 }
 
-/* One segment of keys against up to LOAM_ATTENTION_ROWS query rows that share a KV head.
+/* One segment of keys against query rows that share a KV head, at most loam_attention_rows.
  * Row t is query position t / n_rep, head t % n_rep of the group:
  *     q + (t / n_rep) * q_stride + (t % n_rep) * head_dim
  * and sees the keys j in [first, last) with  last_t - window_t <= j < last_t, where
  * last_t = causal ? limit + t / n_rep : last, and window 0 sees all.
  *
- * Keys are cut at multiples of LOAM_KEY_BLOCK.  Per row and block, over its visible keys:
- *     x_j = (q . k_j, d ascending, one fma each from 0) * scale; softcap: c * tanh(x_j / c)
- *     M = max(max, x_j);  f = exp(max - M);  p_j = exp(x_j - M)
- *     sum = fma(sum, f, lanes16(p))     lanes by j mod 16, tree as in dot, plain additions
- *     out = out * f, then j ascending, one fma(p_j, v_j, out) each;   max = M
- * A row that sees no key of a block is left alone.  The caller starts with max = -inf,
- * sum = 0, out = 0.  (max: the larger by `>`, so a NaN score poisons p, not the maximum.) */
+ * Per row, over its visible keys, scores in units of log2:
+ *     x_j = sum of (q_d * f) * k_jd, d ascending, one fma each from 0;  f = scale * LOG2E, with a
+ *           softcap c: f = scale / c and x_j = (c * LOG2E) * tanh(that sum)
+ *     max = the largest x_j by `>` from -inf: a NaN poisons p, not the maximum
+ *     p_j = exp2(x_j - max), see math_poly.h
+ *     sum = lanes16(p)      lanes by j mod 16, tree as in dot, plain additions
+ *     out = sum of p_j * v_j, j ascending, one fma each from 0
+ * A row that sees no key gets max = -inf, sum = 0, out = 0. */
 typedef struct loam_attention {
     const float *q;
     size_t q_stride, n_rep, n_rows;
@@ -128,6 +128,11 @@ typedef struct loam_attention {
     size_t first, last; /* this segment; first is a multiple of LOAM_KEY_SEGMENT */
     float scale, softcap;
 } loam_attention;
+
+/* Rows of one call: they and their outputs fit a worker's scratch whatever the head's size. */
+static inline size_t loam_attention_rows(size_t head_dim) {
+    return head_dim <= 128 ? LOAM_ATTENTION_ROWS : (size_t)LOAM_ATTENTION_ROWS * 128 / head_dim;
+}
 
 /* f32 rows against queries. */
 typedef struct loam_dot_tile {
@@ -239,7 +244,7 @@ typedef struct loam_kernels {
     void (*attention)(const loam_attention *a, float *max, float *sum, float *out, void *scratch);
 
     /* Join the state of a later segment into that of the earlier ones, one row:
-     * M = max(max, max2); f = exp(max - M); g = exp(max2 - M);
+     * M = max(max, max2); f = exp2(max - M); g = exp2(max2 - M);
      * sum = fma(sum2, g, sum * f); out = fma(out2, g, out * f).  A state with max = -inf and
      * sum = 0 saw no keys: joining it changes nothing, joining into it copies. */
     void (*attention_merge)(float *max, float *sum, float *out, float max2, float sum2,

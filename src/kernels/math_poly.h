@@ -5,6 +5,9 @@
  *   exp(x)   n = rint(x * log2 e);  r = fma(n, -LN2_HI, x), r = fma(n, -LN2_LO, r);
  *            e^r = fma(r*r, E(r), r) + 1;  times 2^(n >> 1), times 2^(n - (n >> 1)); the clamp
  *            to [EXP_MIN, EXP_MAX] comes first, results beyond it are 0 and inf
+ *   exp2(x)  of attention, x <= 0 or NaN:  t = x + EXP2_ROUND, the sum rounds to a whole number;
+ *            r = x - (t - EXP2_ROUND);  2^r by Horner's rule from EXP2_5 down to 1;  times 2^n, whose
+ *            bits are those of t << 23;  0 below EXP2_MIN
  *   tanh(x)  |x| < 0.625:  fma(x * z, T(z), x), z = x*x;   else  1 - 2 / (exp(2|x|) + 1), signed
  *   gelu     z = |x| / sqrt 2;  t = 1 / fma(z, 0.4, 1);  e = (t/2 * P(t)) * exp(-(z*z))
  *            gelu(x) = x * (x < 0 ? e : 1 - e)
@@ -23,6 +26,15 @@
 #define LOAM_EXP_2 4.16665501103e-2f
 #define LOAM_EXP_1 1.66665733819e-1f
 #define LOAM_EXP_0 0.5f
+
+#define LOAM_EXP2_MIN   -100.0f
+#define LOAM_EXP2_ROUND 12583039.0f /* 1.5 * 2^23, and the 127 of an exponent */
+/* fit error of 2^r: 9.2e-8 */
+#define LOAM_EXP2_5 1.32647273e-3f
+#define LOAM_EXP2_4 9.67151299e-3f
+#define LOAM_EXP2_3 5.55073358e-2f
+#define LOAM_EXP2_2 2.40222424e-1f
+#define LOAM_EXP2_1 6.93147004e-1f
 
 #define LOAM_TANH_SPLIT 0.625f
 /* fit error: 1.7e-8 */

@@ -91,6 +91,21 @@ LOAM_INLINE float32x4_t exp4(float32x4_t x) {
     return vbslq_f32(vcgtq_f32(x, hi), vdupq_n_f32(__builtin_inff()), p);
 }
 
+/* 2^x for x <= 0 or NaN, see math_poly.h. */
+LOAM_INLINE float32x4_t exp2_4(float32x4_t x) {
+    const float32x4_t round = vdupq_n_f32(LOAM_EXP2_ROUND);
+    const float32x4_t t = vaddq_f32(x, round), r = vsubq_f32(x, vsubq_f32(t, round));
+    float32x4_t p = vdupq_n_f32(LOAM_EXP2_5);
+    p = vfmaq_f32(vdupq_n_f32(LOAM_EXP2_4), p, r);
+    p = vfmaq_f32(vdupq_n_f32(LOAM_EXP2_3), p, r);
+    p = vfmaq_f32(vdupq_n_f32(LOAM_EXP2_2), p, r);
+    p = vfmaq_f32(vdupq_n_f32(LOAM_EXP2_1), p, r);
+    p = vfmaq_f32(vdupq_n_f32(1.0f), p, r);
+    p = vmulq_f32(p, vreinterpretq_f32_s32(vshlq_n_s32(vreinterpretq_s32_f32(t), 23)));
+    return vreinterpretq_f32_u32(
+        vbicq_u32(vreinterpretq_u32_f32(p), vcltq_f32(x, vdupq_n_f32(LOAM_EXP2_MIN))));
+}
+
 LOAM_INLINE float32x4_t with_sign(float32x4_t size, float32x4_t sign) {
     return vbslq_f32(vdupq_n_u32(0x80000000u), sign, size);
 }

@@ -1,11 +1,4 @@
-/* neon_attention.c - attention by the f32 tile: up to 32 query rows against 64 keys.
- *
- *     keys [64][head_dim] --convert, transpose--> 4 panels [head_dim][16 keys]
- *     scores [rows][64] = tile(q, panel);   softmax step per row;
- *     out [rows][head_dim] += tile(p [rows][64], values [64][head_dim] as f32)
- *
- * As in avx2_attention.c: the keys that all rows of a tile see go through the tile, the others
- * row by row, so that no key outside a row's sight is ever multiplied, not even by zero.
+/* neon_attention.c - what attention_blocks.h leaves to NEON: conversion of keys and values, softmax.
  */
 #include "neon.h"
 #include <math.h>
@@ -14,39 +7,26 @@
 
 #define TILE     neon_tile
 #define TILE_RUN loam_neon_tile
-enum { TILE_ROWS = NEON_TILE_ROWS, TILE_COLS = NEON_TILE_COLS };
+enum { TILE_ROWS = NEON_TILE_ROWS };
 #include "attention_blocks.h"
 
-static void load_values(const loam_attention *a, size_t key, size_t n, size_t dim, float *out) {
-    for (size_t j = 0; j < n; j++, out += dim) {
-        const size_t at = (key + j) * a->kv_stride;
-        if (a->f16)
-            loam_neon_f16_to_f32((const uint16_t *)a->v + at, a->head_dim, out);
-        else
-            memcpy(out, (const float *)a->v + at, a->head_dim * sizeof *out);
-        for (size_t d = a->head_dim; d < dim; d++) out[d] = 0.0f;
-    }
-}
-
-/* Scores of all rows for keys key .. key + n (n up to KEYS; columns beyond repeat a key). */
-static void score_block(const loam_attention *a, const attention_room *r, size_t key, size_t n) {
+static void load_keys(const loam_attention *a, size_t key, size_t n, float *panel, float *buffer) {
     const loam_matrix keys = {.element = a->f16 ? LOAM_ELEMENT_F16 : LOAM_ELEMENT_F32};
     const size_t row_bytes = a->kv_stride * (a->f16 ? 2 : 4);
+    loam_neon_pack(&keys, a->k, row_bytes, key, n, 0, a->head_dim, panel, buffer);
+}
 
-    for (size_t j = 0; j < n; j += PANEL_KEYS) {
-        float *panel = r->keys + j * a->head_dim;
-        loam_neon_pack(&keys, a->k, row_bytes, key + j, n - j < PANEL_KEYS ? n - j : PANEL_KEYS, 0,
-                       a->head_dim, panel, r->buffer);
-        for (size_t t = 0; t < a->n_rows; t += NEON_TILE_ROWS) {
-            const neon_tile tile = {.x = r->q + t * a->head_dim,
-                                    .x_stride = a->head_dim,
-                                    .b = panel,
-                                    .b_stride = PANEL_KEYS,
-                                    .n_k = a->head_dim,
-                                    .y = r->scores + t * KEYS + j,
-                                    .y_stride = KEYS,
-                                    .begin = 1};
-            loam_neon_tile(&tile, a->n_rows - t < NEON_TILE_ROWS ? a->n_rows - t : NEON_TILE_ROWS);
+static void load_values(const loam_attention *a, size_t key, size_t n, size_t d, float *panel) {
+    const loam_element e = a->f16 ? LOAM_ELEMENT_F16 : LOAM_ELEMENT_F32;
+    const size_t row_bytes = a->kv_stride * (a->f16 ? 2 : 4), left = a->head_dim - d;
+    const unsigned char *v = (const unsigned char *)a->v + key * row_bytes;
+
+    for (size_t j = 0; j < n; j++, v += row_bytes, panel += COLS) {
+#pragma GCC unroll 4
+        for (size_t i = 0; i < COLS; i += 4) {
+            const size_t part = left > i ? left - i : 0;
+            vst1q_f32(panel + i, part >= 4 ? load_scalars(e, v, d + i)
+                                           : load_scalars_part(e, v, part ? d + i : d, part));
         }
     }
 }
@@ -58,43 +38,39 @@ LOAM_INLINE uint32x4_t lanes_in(size_t i, span s) {
                      vcltq_u32(at, vdupq_n_u32((uint32_t)s.end)));
 }
 
-/* Scores of one row become p; returns the factor for what was summed before. */
-static float soften(const loam_attention *a, float *x, span s, float *max, float *sum) {
-    const float32x4_t scale = vdupq_n_f32(a->scale), cap = vdupq_n_f32(a->softcap);
+static void soften(const loam_attention *a, float *x, span s, float *max, float *sum) {
+    const float32x4_t cap = vdupq_n_f32(a->softcap * LOAM_LOG2E);
     const size_t from = s.begin / 16 * 16, to = (s.end + 15) / 16 * 16;
-    float32x4_t top = vdupq_n_f32(*max), lanes[4];
+    float32x4_t top = vdupq_n_f32(-INFINITY), lanes[4];
 
     for (size_t j = from; j < to; j += 4) {
-        float32x4_t v = vmulq_f32(vld1q_f32(x + j), scale);
-        if (a->softcap > 0.0f) v = vmulq_f32(cap, tanh4(vdivq_f32(v, cap)));
+        float32x4_t v = vld1q_f32(x + j);
+        if (a->softcap > 0.0f) v = vmulq_f32(cap, tanh4(v));
         v = vbslq_f32(lanes_in(j, s), v, vdupq_n_f32(-INFINITY));
         vst1q_f32(x + j, v);
         top = vbslq_f32(vcgtq_f32(v, top), v, top); /* a NaN in v leaves top */
     }
-    const float larger = vmaxvq_f32(top);
-    const float32x4_t shift = vdupq_n_f32(larger);
+    *max = vmaxvq_f32(top);
+    const float32x4_t shift = vdupq_n_f32(*max);
 #pragma GCC unroll 4
     for (size_t i = 0; i < 4; i++) lanes[i] = vdupq_n_f32(0.0f);
     for (size_t j = from; j < to; j += 16) {
 #pragma GCC unroll 4
         for (size_t i = 0; i < 4; i++) {
-            const float32x4_t p = exp4(vsubq_f32(vld1q_f32(x + j + 4 * i), shift));
+            const float32x4_t p = exp2_4(vsubq_f32(vld1q_f32(x + j + 4 * i), shift));
             const float32x4_t in =
                 vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(p), lanes_in(j + 4 * i, s)));
             vst1q_f32(x + j + 4 * i, in);
             lanes[i] = vaddq_f32(lanes[i], in);
         }
     }
-    const float f = vgetq_lane_f32(exp4(vdupq_n_f32(*max - larger)), 0);
-    *sum = fmaf(*sum, f, sum_tree(lanes));
-    *max = larger;
-    return f;
+    *sum = sum_tree(lanes);
 }
 
-static void scale_row(float *out, size_t n, float f) {
+static void scale_row(const float *x, size_t n, float f, float *y) {
     size_t d = 0;
-    for (; d + 4 <= n; d += 4) vst1q_f32(out + d, vmulq_n_f32(vld1q_f32(out + d), f));
-    for (; d < n; d++) out[d] *= f;
+    for (; d + 4 <= n; d += 4) vst1q_f32(y + d, vmulq_n_f32(vld1q_f32(x + d), f));
+    for (; d < n; d++) y[d] = x[d] * f;
 }
 
 static void attention_merge_neon(float *max, float *sum, float *out, float max2, float sum2,
@@ -107,8 +83,8 @@ static void attention_merge_neon(float *max, float *sum, float *out, float max2,
         return;
     }
     const float larger = max2 > *max ? max2 : *max;
-    const float f = vgetq_lane_f32(exp4(vdupq_n_f32(*max - larger)), 0);
-    const float g = vgetq_lane_f32(exp4(vdupq_n_f32(max2 - larger)), 0);
+    const float f = vgetq_lane_f32(exp2_4(vdupq_n_f32(*max - larger)), 0);
+    const float g = vgetq_lane_f32(exp2_4(vdupq_n_f32(max2 - larger)), 0);
     *max = larger;
     *sum = fmaf(sum2, g, *sum * f);
     for (size_t d = 0; d < head_dim; d += 4) {

@@ -1,5 +1,6 @@
-/* ref_attention.c - online softmax attention over one segment of keys: the meaning. */
+/* ref_attention.c - attention over one segment of keys: the meaning. */
 #include "kernels.h"
+#include "math_poly.h"
 #include "ref_math.h"
 #include <math.h>
 
@@ -9,53 +10,48 @@ static float get_kv(const loam_attention *a, const void *base, size_t key, size_
     return a->f16 ? loam_f16_to_f32(loam_read_u16(p + 2 * at)) : loam_read_f32(p + 4 * at);
 }
 
+/* In units of log2, for a query that was scaled. */
 static float score(const loam_attention *a, const float *q, size_t key) {
     float x = 0.0f;
     for (size_t d = 0; d < a->head_dim; d++) x = fmaf(q[d], get_kv(a, a->k, key, d), x);
-    x *= a->scale;
-    return a->softcap > 0.0f ? a->softcap * loam_ref_tanh(x / a->softcap) : x;
+    return a->softcap > 0.0f ? a->softcap * LOAM_LOG2E * loam_ref_tanh(x) : x;
 }
 
-/* Keys begin .. end of one block, all visible to the row. */
+/* Keys begin .. end of the segment, all visible to the row. */
 static void attend(const loam_attention *a, const float *q, size_t begin, size_t end, float *max,
                    float *sum, float *out) {
-    float p[LOAM_KEY_BLOCK], lanes[LOAM_LANES] = {0}, larger = *max;
+    float p[LOAM_KEY_SEGMENT], lanes[LOAM_LANES] = {0};
     const size_t n = end - begin;
 
+    *max = -INFINITY;
     for (size_t j = 0; j < n; j++) {
         p[j] = score(a, q, begin + j);
-        if (p[j] > larger) larger = p[j];
+        if (p[j] > *max) *max = p[j];
     }
-    const float f = loam_ref_exp(*max - larger);
     for (size_t j = 0; j < n; j++) {
-        p[j] = loam_ref_exp(p[j] - larger);
+        p[j] = loam_ref_exp2(p[j] - *max);
         lanes[(begin + j) % LOAM_LANES] += p[j];
     }
-    *sum = fmaf(*sum, f, loam_ref_tree(lanes));
-    *max = larger;
+    *sum = loam_ref_tree(lanes);
     for (size_t d = 0; d < a->head_dim; d++) {
-        float acc = out[d] * f;
-        for (size_t j = 0; j < n; j++) acc = fmaf(p[j], get_kv(a, a->v, begin + j, d), acc);
-        out[d] = acc;
+        out[d] = 0.0f;
+        for (size_t j = 0; j < n; j++) out[d] = fmaf(p[j], get_kv(a, a->v, begin + j, d), out[d]);
     }
 }
 
 static void attention_ref(const loam_attention *a, float *max, float *sum, float *out,
                           void *scratch) {
-    (void)scratch;
+    const float f = a->softcap > 0.0f ? a->scale / a->softcap : a->scale * LOAM_LOG2E;
+    float *q = scratch;
     for (size_t t = 0; t < a->n_rows; t++) {
         const size_t pos = t / a->n_rep;
-        const float *q = a->q + pos * a->q_stride + t % a->n_rep * a->head_dim;
+        const float *from = a->q + pos * a->q_stride + t % a->n_rep * a->head_dim;
         const size_t limit = a->causal ? a->limit + pos : a->last;
         const size_t end = limit < a->last ? limit : a->last;
         size_t begin = a->window > 0 && limit > a->window ? limit - a->window : 0;
         if (begin < a->first) begin = a->first;
-        while (begin < end) {
-            const size_t edge = begin / LOAM_KEY_BLOCK * LOAM_KEY_BLOCK + LOAM_KEY_BLOCK;
-            const size_t stop = edge < end ? edge : end;
-            attend(a, q, begin, stop, max + t, sum + t, out + t * a->head_dim);
-            begin = stop;
-        }
+        for (size_t d = 0; d < a->head_dim; d++) q[d] = from[d] * f;
+        attend(a, q, begin, end > begin ? end : begin, max + t, sum + t, out + t * a->head_dim);
     }
 }
 
@@ -69,7 +65,7 @@ static void attention_merge_ref(float *max, float *sum, float *out, float max2, 
         return;
     }
     const float larger = max2 > *max ? max2 : *max;
-    const float f = loam_ref_exp(*max - larger), g = loam_ref_exp(max2 - larger);
+    const float f = loam_ref_exp2(*max - larger), g = loam_ref_exp2(max2 - larger);
     *max = larger;
     *sum = fmaf(sum2, g, *sum * f);
     for (size_t d = 0; d < head_dim; d++) out[d] = fmaf(out2[d], g, out[d] * f);

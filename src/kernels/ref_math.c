@@ -25,6 +25,18 @@ float loam_ref_exp(float x) {
     return p * ldexpf(1.0f, half) * ldexpf(1.0f, n - half);
 }
 
+float loam_ref_exp2(float x) {
+    if (x < LOAM_EXP2_MIN) return 0.0f;
+    const float t = x + LOAM_EXP2_ROUND, n = t - LOAM_EXP2_ROUND, r = x - n;
+    float p = LOAM_EXP2_5;
+    p = fmaf(p, r, LOAM_EXP2_4);
+    p = fmaf(p, r, LOAM_EXP2_3);
+    p = fmaf(p, r, LOAM_EXP2_2);
+    p = fmaf(p, r, LOAM_EXP2_1);
+    p = fmaf(p, r, 1.0f);
+    return x != x ? x : p * ldexpf(1.0f, (int)n);
+}
+
 float loam_ref_tanh(float x) {
     const float a = fabsf(x);
     if (a < LOAM_TANH_SPLIT) {

@@ -23,7 +23,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { VERSION = 2, HEADER_BYTES = 128, ISA_BYTES = 16, MAX_IDS = 1 << 28 };
+enum { VERSION = 3, HEADER_BYTES = 128, ISA_BYTES = 16, MAX_IDS = 1 << 28 };
 
 static const char MAGIC[8] = "LOAMKV\r\n";
 

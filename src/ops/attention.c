@@ -36,14 +36,6 @@ typedef struct state { /* of the rows of an item, in a worker's block */
     float *out; /* [rows, head_dim] */
 } state;
 
-static void clear_state(state *s, size_t rows, size_t head_dim) {
-    for (size_t t = 0; t < rows; t++) {
-        s->max[t] = -INFINITY;
-        s->sum[t] = 0.0f;
-    }
-    memset(s->out, 0, rows * head_dim * sizeof *s->out);
-}
-
 static size_t min_size(size_t a, size_t b) {
     return a < b ? a : b;
 }
@@ -85,15 +77,14 @@ static float *output_row(const attention_job *j, const loam_attention *a, size_t
 static void attend(const attention_job *j, loam_attention *a, unsigned worker) {
     unsigned char *scratch = j->scratch + worker * j->scratch_stride;
     float *block = (float *)(void *)(scratch + j->scratch_stride - LOAM_BLOCK_BYTES);
-    state s = {.out = block}, next = {.out = block + LOAM_ATTENTION_ROWS * j->head_dim};
+    state s = {.out = block},
+          next = {.out = block + loam_attention_rows(j->head_dim) * j->head_dim};
     const size_t end = last_key(a), hd = j->head_dim;
 
-    clear_state(&s, a->n_rows, hd);
     for (size_t seg = first_segment(a), n = 0; seg * LOAM_KEY_SEGMENT < end; seg++, n++) {
         state *to = n == 0 ? &s : &next;
         a->first = seg * LOAM_KEY_SEGMENT;
         a->last = min_size(a->first + LOAM_KEY_SEGMENT, end);
-        if (n > 0) clear_state(to, a->n_rows, hd);
         loam_k.attention(a, to->max, to->sum, to->out, scratch);
         for (size_t t = 0; n > 0 && t < a->n_rows; t++)
             loam_k.attention_merge(&s.max[t], &s.sum[t], s.out + t * hd, next.max[t], next.sum[t],
@@ -124,10 +115,10 @@ static void segment_range(void *ctx, size_t begin, size_t end, unsigned worker) 
         const size_t rest = item / j->n_tiles, kv = rest / j->n_parts, part = rest % j->n_parts;
         loam_attention a = item_of(j, kv, part, tile);
         state s = {.out = (float *)(void *)(scratch + j->scratch_stride - LOAM_BLOCK_BYTES)};
-        clear_state(&s, a.n_rows, hd);
         a.first = (j->seg0 + seg) * LOAM_KEY_SEGMENT;
         a.last = min_size(a.first + LOAM_KEY_SEGMENT, last_key(&a));
-        if (a.first < a.last) loam_k.attention(&a, s.max, s.sum, s.out, scratch);
+        if (a.last < a.first) a.last = a.first; /* the row's window has left it */
+        loam_k.attention(&a, s.max, s.sum, s.out, scratch);
         for (size_t t = 0; t < a.n_rows; t++) {
             const size_t row = (size_t)(output_row(j, &a, t) - j->y) / hd;
             float *to = j->partial + (seg * j->m * j->n_heads + row) * (hd + 2);
@@ -174,7 +165,7 @@ static void attend_split(loam_compute *c, attention_job *j, size_t n_keys) {
 
 void loam_attention_causal(loam_compute *c, const loam_kv *kv, const loam_attention_params *p,
                            const float *q, size_t m, size_t pos, float *y) {
-    const size_t hd = kv->head_dim;
+    const size_t hd = kv->head_dim, rows = loam_attention_rows(hd);
     LOAM_ASSERT(hd > 0 && hd <= LOAM_HEAD_DIM_MAX && kv->n_kv_heads > 0);
     LOAM_ASSERT(p->n_heads % kv->n_kv_heads == 0 && pos + m <= kv->stride);
     if (m == 0) return;
@@ -199,9 +190,9 @@ void loam_attention_causal(loam_compute *c, const loam_kv *kv, const loam_attent
                              .scale = p->scale,
                              .softcap = p->softcap}};
     j.n_rep = p->n_heads / kv->n_kv_heads;
-    j.part = min_size(j.n_rep, LOAM_ATTENTION_ROWS);
+    j.part = min_size(j.n_rep, rows);
     j.n_parts = (j.n_rep + j.part - 1) / j.part;
-    j.tile = min_size(LOAM_ATTENTION_ROWS / j.part, m);
+    j.tile = min_size(rows / j.part, m);
     j.n_tiles = (m + j.tile - 1) / j.tile;
     j.scratch = loam_scratch_workers(c, LOAM_PARTIAL_BYTES, 0);
     j.scratch_stride = loam_scratch_worker_bytes(0);
@@ -220,6 +211,12 @@ void loam_attention_causal(loam_compute *c, const loam_kv *kv, const loam_attent
 /* Short enough for the kernel that has a whole head's keys and scores in the scratch. */
 static int fits_whole(size_t n, size_t head_dim) {
     return loam_attend_scratch(n, head_dim) * sizeof(float) <= loam_scratch_worker_bytes(0);
+}
+
+/* Of a head of a sequence, if it is long. */
+static size_t tiles_of(size_t n, size_t head_dim) {
+    const size_t rows = loam_attention_rows(head_dim);
+    return fits_whole(n, head_dim) ? 0 : (n + rows - 1) / rows;
 }
 
 /* A head of a sequence, if it is short. */
@@ -246,15 +243,14 @@ static void whole_range(void *ctx, size_t begin, size_t end, unsigned worker) {
 /* An item of packed attention: tile t of all long sequences' tiles, and a head. */
 static void packed_range(void *ctx, size_t begin, size_t end, unsigned worker) {
     attention_job j = *(const attention_job *)ctx; /* position fields change per item */
-    const size_t n_tiles = j.n_tiles;
+    const size_t n_tiles = j.n_tiles, rows = loam_attention_rows(j.head_dim);
 
     for (size_t i = begin; i < end; i++) {
         const size_t head = i % j.n_heads;
         size_t tile = i / j.n_heads, s = 0;
         for (; s < j.n_seq; s++) {
             const size_t n = j.starts[s + 1] - j.starts[s];
-            const size_t tiles =
-                fits_whole(n, j.head_dim) ? 0 : (n + LOAM_ATTENTION_ROWS - 1) / LOAM_ATTENTION_ROWS;
+            const size_t tiles = tiles_of(n, j.head_dim);
             if (tile < tiles) break;
             tile -= tiles;
         }
@@ -262,8 +258,8 @@ static void packed_range(void *ctx, size_t begin, size_t end, unsigned worker) {
         const size_t start = j.starts[s], n = j.starts[s + 1] - start;
         loam_attention a = j.a;
         a.n_rep = 1;
-        a.n_rows = min_size(n - tile * LOAM_ATTENTION_ROWS, LOAM_ATTENTION_ROWS);
-        a.q = j.q + (start + tile * LOAM_ATTENTION_ROWS) * j.q_stride + head * j.head_dim;
+        a.n_rows = min_size(n - tile * rows, rows);
+        a.q = j.q + (start + tile * rows) * j.q_stride + head * j.head_dim;
         a.k = (const float *)(const void *)j.k + start * a.kv_stride + head * j.head_dim;
         a.v = (const float *)(const void *)j.v + start * a.kv_stride + head * j.head_dim;
         a.last = n;
@@ -280,7 +276,7 @@ void loam_attention_packed(loam_compute *c, const float *q, const float *k, cons
     loam_kernels_ready();
     for (size_t s = 0; s < n_seq; s++) {
         const size_t n = starts[s + 1] - starts[s];
-        if (!fits_whole(n, head_dim)) tiles += (n + LOAM_ATTENTION_ROWS - 1) / LOAM_ATTENTION_ROWS;
+        tiles += tiles_of(n, head_dim);
         work += 2 * n * n * n_heads * head_dim;
     }
     attention_job j = {
