@@ -40,6 +40,7 @@ LIBS := -lpcre2-8 -lutf8proc -lz -lm
 # Instruction sets: only the file of that name gets the flags (src/kernels/dispatch.c picks at start).
 X86 := $(filter x86_64,$(shell $(CC) -dumpmachine | cut -d- -f1))
 ISA_avx2       := $(if $(X86),-mavx2 -mfma -mf16c)
+ISA_avxvnni    := $(ISA_avx2) $(if $(X86),-mavxvnni)
 ISA_avx512     := $(if $(X86),-mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq)
 ISA_avx512vnni := $(ISA_avx512) $(if $(X86),-mavx512vnni)
 ISA_amx        := $(ISA_avx512vnni) $(if $(X86),-mavx512vbmi -mamx-tile -mamx-int8 -mamx-bf16)

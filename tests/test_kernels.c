@@ -580,11 +580,9 @@ int main(void) {
         ran++;
         if (test_wants_set(loam_k.name)) test_all();
     }
-#ifdef LOAM_AMX_EMULATED
-    loam_kernels_use_amx(&loam_k);
-    test_all();
-#elif defined LOAM_AVX512_EMULATED /* docs/KERNELS.md: the 512-bit files compiled against SIMDe */
-    loam_kernels_use_avx512vnni(&loam_k);
+#ifdef LOAM_EMULATED_SET /* docs/KERNELS.md: files compiled against intrinsics in C */
+    loam_kernels_init(LOAM_ISA_AVX2);
+    LOAM_EMULATED_SET(&loam_k);
     test_all();
 #endif
     CHECK(ran >= 1, "no instruction set");

@@ -376,13 +376,9 @@ int main(void) {
         CHECK(loam_kernels_init(isa) == isa, "set %d", isa);
         if (test_wants_set(loam_k.name)) test_all();
     }
-#ifdef LOAM_AMX_EMULATED
+#ifdef LOAM_EMULATED_SET /* docs/KERNELS.md: files compiled against intrinsics in C */
     loam_kernels_init(LOAM_ISA_AVX2);
-    loam_kernels_use_amx(&loam_k);
-    test_all();
-#elif defined LOAM_AVX512_EMULATED
-    loam_kernels_init(LOAM_ISA_AVX2);
-    loam_kernels_use_avx512vnni(&loam_k);
+    LOAM_EMULATED_SET(&loam_k);
     test_all();
 #endif
     return TEST_END("test_panels");

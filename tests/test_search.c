@@ -420,8 +420,9 @@ int main(void) {
     test_recall(8000, 384, 100, 0.6f, 0.6f);
     test_recall(8000, 64, 20, 0.3f, 0);
     test_recall(6000, 50, 1, 1.0f, 0);
-#ifdef LOAM_AVX512_EMULATED /* docs/KERNELS.md: the 512-bit files compiled against SIMDe */
-    loam_kernels_use_avx512vnni(&loam_k);
+#ifdef LOAM_EMULATED_SET /* docs/KERNELS.md: files compiled against intrinsics in C */
+    loam_kernels_init(LOAM_ISA_AVX2);
+    LOAM_EMULATED_SET(&loam_k);
     test_all();
 #endif
     for (size_t i = 0; i < 3; i++) loam_pool_free(pools[i]);

@@ -1,9 +1,9 @@
 #!/bin/bash
 # Everything a change must pass: format, layers, both compilers, sanitizers, fuzz smoke, static analysis, man pages.
-# usage: check.sh [STEP...]    steps: format layers gcc clang asan tsan fuzz cppcheck tidy man arm amx avx512 masked (default: all)
+# usage: check.sh [STEP...]    steps: format layers gcc clang asan tsan fuzz cppcheck tidy man arm amx avx512 avxvnni masked (default: all)
 # FUZZ_SECONDS (default 60) per fuzz target.
 set -u
-steps=${*:-format layers gcc clang asan tsan fuzz cppcheck tidy man arm amx avx512 masked}
+steps=${*:-format layers gcc clang asan tsan fuzz cppcheck tidy man arm amx avx512 avxvnni masked}
 failed=""
 jobs=$(nproc)
 
@@ -61,6 +61,7 @@ step_man() { # the pages that installing makes, without complaint from mandoc
 step_arm() { tools/test-aarch64.sh; } # 77: no cross compiler here
 step_amx() { make -s -j"$jobs" CC=gcc lib && tools/test-amx.sh; } # 77: no SIMDe here
 step_avx512() { make -s -j"$jobs" CC=gcc lib && tools/test-avx512.sh; }
+step_avxvnni() { make -s -j"$jobs" CC=gcc lib && tools/test-avxvnni.sh; }
 step_masked() { make -s -j"$jobs" CC=gcc all tests && tools/test-masked-cpu.sh; } # 77: no qemu-user-static
 
 for s in $steps; do

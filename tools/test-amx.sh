@@ -5,7 +5,7 @@ set -e
 cd "$(dirname "$0")/.."
 OUT=${1:-build/emulated-amx}
 mkdir -p "$OUT"
-FLAGS="-std=gnu11 -D_GNU_SOURCE -DLOAM_AVX512_EMULATED -DLOAM_AMX_EMULATED -Iinclude -Isrc -Iapps -ffp-contract=off -O2 -w -Wno-psabi -mavx2 -mfma -mf16c"
+FLAGS="-std=gnu11 -D_GNU_SOURCE -DLOAM_AVX512_EMULATED -DLOAM_AMX_EMULATED -DLOAM_EMULATED_SET=loam_kernels_use_amx -Iinclude -Isrc -Iapps -ffp-contract=off -O2 -w -Wno-psabi -mavx2 -mfma -mf16c"
 EMULATED="-include tests/amx_emulated.h"
 if ! echo '#include <simde/x86/avx512.h>' | ${CC:-cc} -mavx2 -w -fsyntax-only -xc - 2>/dev/null; then
     echo "test-amx: NOT RUN: no simde/x86/avx512.h (package libsimde-dev)" >&2

@@ -12,7 +12,16 @@
 #if defined(__AVX2__)
 #include <math.h>
 
-enum { BLOCK_K = 256, ROWS = LOAM_PANEL_ROWS, COLS = 6 };
+enum { BLOCK_K = 256 };
+
+/* See avx2_integer.c: the asm keeps gcc from making all products first. */
+LOAM_INLINE __m256i dot2(__m256i acc, __m256i a, __m256i b) {
+    acc = _mm256_add_epi32(acc, _mm256_madd_epi16(a, b));
+    __asm__("" : "+x"(acc));
+    return acc;
+}
+
+#include "avx2_wide.h"
 
 typedef struct float_tile {
     const float *x, *b, *ahead;
@@ -21,8 +30,6 @@ typedef struct float_tile {
     size_t y_stride;
     int begin;
 } float_tile;
-
-#define FOR_COLS(M) _Pragma("GCC unroll 6") for (size_t i = 0; i < (M); i++)
 
 #define DEFINE_FLOAT_TILE(M)                                                                       \
     static void float_tile_##M(const float_tile *t) {                                              \
@@ -57,11 +64,6 @@ DEFINE_FLOAT_TILE(3)
 DEFINE_FLOAT_TILE(4)
 DEFINE_FLOAT_TILE(5)
 DEFINE_FLOAT_TILE(6)
-
-/* Positions of tile i of n: as even as can be. */
-LOAM_INLINE size_t tile_start(size_t m, size_t n, size_t i) {
-    return m / n * i + (i < m % n ? i : m % n);
-}
 
 static void panel_float_avx2(const loam_panel_float *p) {
     static void (*const tiles[])(const float_tile *t) = {float_tile_1, float_tile_2, float_tile_3,
@@ -127,88 +129,6 @@ static void panel_pack_wide_avx2(const int16_t *rows, size_t row_stride, size_t 
     }
 }
 
-typedef struct wide_tile {
-    const int16_t *x, *b, *ahead;
-    size_t x_stride, n_k;
-    const float *scales, *d;
-    float *y;
-    size_t y_stride;
-    int begin;
-} wide_tile;
-
-/* See avx2_integer.c: keeps gcc from making all products first. */
-#define KEEP(v) __asm__("" : "+x"(v))
-
-#define DEFINE_WIDE_TILE(M)                                                                        \
-    static void wide_tile_##M(const wide_tile *t) {                                                \
-        __m256i lo[M], hi[M];                                                                      \
-        const int16_t *x[M], *b = t->b;                                                            \
-        const char *ahead = (const char *)t->ahead;                                                \
-        FOR_COLS(M) {                                                                              \
-            x[i] = t->x + i * t->x_stride;                                                         \
-            lo[i] = hi[i] = _mm256_setzero_si256();                                                \
-        }                                                                                          \
-        for (size_t k = 0; k < t->n_k; k += 2, b += 2 * ROWS, ahead += 64) {                       \
-            const __m256i b0 = load256(b), b1 = load256(b + 16);                                   \
-            _mm_prefetch(ahead, _MM_HINT_T1);                                                      \
-            FOR_COLS(M) {                                                                          \
-                int32_t pair;                                                                      \
-                memcpy(&pair, x[i] + k, 4);                                                        \
-                const __m256i xi = _mm256_set1_epi32(pair);                                        \
-                lo[i] = _mm256_add_epi32(lo[i], _mm256_madd_epi16(b0, xi));                        \
-                KEEP(lo[i]);                                                                       \
-                hi[i] = _mm256_add_epi32(hi[i], _mm256_madd_epi16(b1, xi));                        \
-                KEEP(hi[i]);                                                                       \
-            }                                                                                      \
-        }                                                                                          \
-        const __m256 s0 = _mm256_loadu_ps(t->scales), s1 = _mm256_loadu_ps(t->scales + 8);         \
-        FOR_COLS(M) {                                                                              \
-            float *y = t->y + i * t->y_stride;                                                     \
-            const __m256 d = _mm256_broadcast_ss(t->d + i);                                        \
-            const __m256 y0 = t->begin ? _mm256_setzero_ps() : _mm256_loadu_ps(y);                 \
-            const __m256 y1 = t->begin ? _mm256_setzero_ps() : _mm256_loadu_ps(y + 8);             \
-            _mm256_storeu_ps(                                                                      \
-                y, _mm256_fmadd_ps(_mm256_mul_ps(s0, d), _mm256_cvtepi32_ps(lo[i]), y0));          \
-            _mm256_storeu_ps(                                                                      \
-                y + 8, _mm256_fmadd_ps(_mm256_mul_ps(s1, d), _mm256_cvtepi32_ps(hi[i]), y1));      \
-        }                                                                                          \
-    }
-
-DEFINE_WIDE_TILE(1)
-DEFINE_WIDE_TILE(2)
-DEFINE_WIDE_TILE(3)
-DEFINE_WIDE_TILE(4)
-DEFINE_WIDE_TILE(5)
-DEFINE_WIDE_TILE(6)
-
-static void panel_wide_avx2(const loam_panel_wide *p) {
-    static void (*const tiles[])(const wide_tile *t) = {wide_tile_1, wide_tile_2, wide_tile_3,
-                                                        wide_tile_4, wide_tile_5, wide_tile_6};
-    const size_t panel = p->cols * ROWS, n_tiles = (p->m + COLS - 1) / COLS;
-
-    for (size_t k = 0; k == 0 || k < p->cols; k += LOAM_WIDE_BLOCK) {
-        const size_t n_k = p->cols - k < LOAM_WIDE_BLOCK ? p->cols - k : LOAM_WIDE_BLOCK;
-        for (size_t j = 0; j < p->n_panels; j++) {
-            const size_t next_j = j + 1 < p->n_panels || k + n_k == p->cols ? j + 1 : 0;
-            const size_t next_k = j + 1 < p->n_panels ? k : k + n_k == p->cols ? 0 : k + n_k;
-            for (size_t i = 0; i < n_tiles; i++) {
-                const size_t from = tile_start(p->m, n_tiles, i);
-                const wide_tile t = {.x = p->x + from * p->x_stride + k,
-                                     .x_stride = p->x_stride,
-                                     .b = p->panels + j * panel + k * ROWS,
-                                     .ahead = p->panels + next_j * panel + next_k * ROWS,
-                                     .n_k = n_k,
-                                     .scales = p->scales + j * ROWS,
-                                     .d = p->d + from,
-                                     .y = p->y + from * p->y_stride + j * ROWS,
-                                     .y_stride = p->y_stride,
-                                     .begin = k == 0};
-                tiles[tile_start(p->m, n_tiles, i + 1) - from - 1](&t);
-            }
-        }
-    }
-}
-
 static void quantize_wide_avx2(const float *x, size_t n, int16_t *q, float *d) {
     const __m256 sign = _mm256_set1_ps(-0.0f), largest = _mm256_set1_ps(3.402823466e38f);
     __m256 a = _mm256_setzero_ps(), bad = _mm256_setzero_ps();
@@ -270,7 +190,7 @@ void loam_avx2_use_panel(loam_kernels *k) {
     k->panel_pack = panel_pack_avx2;
     k->panel_float = panel_float_avx2;
     k->panel_pack_wide = panel_pack_wide_avx2;
-    k->panel_wide = panel_wide_avx2;
+    k->panel_wide = panel_wide_256;
     k->quantize_wide = quantize_wide_avx2;
     k->gelu_coarse = gelu_coarse_avx2;
 }

@@ -13,10 +13,22 @@
  *
  * The eight rows lie one after another in memory, and so do the next eight: while column k is
  * at work, the part of that line that is as far along is fetched, LOOK bytes ahead.
+ *
+ * avxvnni_vector.c includes this with VNNI 1: then products are added in 32 bits by one instruction,
+ * and q of 8 bits is taken as it is.
  */
 #include "avx2.h"
 
 #if defined(__AVX2__)
+
+#ifndef VNNI
+#define VNNI 0
+LOAM_INLINE __m256i dot4(__m256i acc, __m256i q, __m256i x) { /* never called */
+    (void)q;
+    (void)x;
+    return acc;
+}
+#endif
 
 enum { ROWS = 8, M_MAX = 4, BLOCKS = 4, UNIT = 64, LOOK = 1024 };
 
@@ -45,7 +57,7 @@ LOAM_INLINE __m256i join_halves(__m256i a, __m256i b) {
                             _mm256_permute2x128_si256(a, b, 0x31));
 }
 
-/* 64 columns of one row as two vectors of q (8 bits: q - 128). */
+/* 64 columns of one row as two vectors of q (8 bits: q - 128, but for VNNI). */
 typedef struct row_unit {
     __m256i q0, q1;
 } row_unit;
@@ -57,15 +69,22 @@ LOAM_INLINE row_unit load_unit(const unsigned char *p, int bits) {
                           _mm256_and_si256(_mm256_srli_epi16(v, 4), mask)};
     }
     const __m256i q0 = unpack32(p, bits), q1 = unpack32(p + 4 * bits, bits);
-    if (bits != 8) return (row_unit){q0, q1};
+    if (bits != 8 || VNNI) return (row_unit){q0, q1};
     const __m256i flip = _mm256_set1_epi8((char)0x80);
     return (row_unit){_mm256_xor_si256(q0, flip), _mm256_xor_si256(q1, flip)};
 }
 
-/* Its products with x: sixteen sums of 16 bits (8 bits: eight of 32).  With `split` the low
- * half holds the first 32 columns. */
+/* Its products with x: sixteen sums of 16 bits (8 bits and VNNI: eight of 32).  With `split` the
+ * low half holds the first 32 columns. */
 LOAM_INLINE __m256i multiply_unit(row_unit u, const int8_t *x, int bits, int split) {
     const __m256i x0 = load256(x), x1 = load256(x + 32);
+    if (VNNI) {
+        const __m256i s0 = dot4(_mm256_setzero_si256(), u.q0, x0);
+        if (!split || bits == 4) return dot4(s0, u.q1, x1);
+        const __m256i s1 = dot4(_mm256_setzero_si256(), u.q1, x1);
+        return _mm256_add_epi32(_mm256_permute2x128_si256(s0, s1, 0x20),
+                                _mm256_permute2x128_si256(s0, s1, 0x31));
+    }
     if (bits == 8) {
         const __m256i ones = _mm256_set1_epi16(1);
         const __m256i p0 = _mm256_maddubs_epi16(_mm256_abs_epi8(u.q0), _mm256_sign_epi8(x0, u.q0));
@@ -139,11 +158,11 @@ LOAM_INLINE void unit8(const vector_args *t, size_t k, int bits, int split, size
                      _MM_HINT_T0);
 #pragma GCC unroll 4
     for (size_t i = 0; i < m; i++) {
-        if (bits <= 4) {
+        if (bits <= 4 && !VNNI) {
             reduce8_narrow(v[i], &low[i], &high[i]);
             continue;
         }
-        if (bits != 8) {
+        if (bits != 8 && !VNNI) {
 #pragma GCC unroll 8
             for (size_t r = 0; r < ROWS; r++) v[i][r] = _mm256_madd_epi16(v[i][r], ones);
         }
@@ -154,7 +173,7 @@ LOAM_INLINE void unit8(const vector_args *t, size_t k, int bits, int split, size
 LOAM_INLINE __m256 add_group(const position *p, size_t g, __m256i sum, int bits, __m256 scale,
                              __m256 acc) {
     const __m256 d = _mm256_broadcast_ss(p->d + g);
-    if (bits == 8) sum = _mm256_add_epi32(sum, _mm256_set1_epi32(p->sums[g]));
+    if (bits == 8 && !VNNI) sum = _mm256_add_epi32(sum, _mm256_set1_epi32(p->sums[g]));
     return _mm256_fmadd_ps(_mm256_mul_ps(scale, d), _mm256_cvtepi32_ps(sum), acc);
 }
 
@@ -396,6 +415,7 @@ static size_t scales_bytes(const loam_matrix *w) {
     return w->cols / (size_t)w->group * loam_element_bytes(w->scale);
 }
 
+#if !VNNI
 void loam_avx2_scales8(const loam_matrix *w, const unsigned char *base, const size_t rows[8],
                        size_t end_row, float *out, size_t stride) {
     const size_t bytes = scales_bytes(w);
@@ -404,6 +424,7 @@ void loam_avx2_scales8(const loam_matrix *w, const unsigned char *base, const si
     for (size_t i = 0; i < 8; i++) p[i] = base + rows[i] * bytes;
     scales8_all(w, p, base + end_row * bytes, out, stride, &(fetch){0});
 }
+#endif
 
 /* The same for n rows from `row` on, the last of them repeated, in the layout of rows8. */
 static void place_scales(const loam_matrix *w, const unsigned char *base, size_t row, size_t n,
@@ -447,7 +468,7 @@ static position place_position(const loam_matrix *w, const loam_acts *a, size_t 
     int32_t *sums = (int32_t *)(void *)(room + (w->cols + 63) / 64 * 64);
 
     arrange(x, w->cols, w->bits, arranged);
-    for (size_t g = 0; w->bits == 8 && g < w->cols / group; g++)
+    for (size_t g = 0; w->bits == 8 && !VNNI && g < w->cols / group; g++)
         sums[g] = sum_128(x + g * group, group);
     return (position){arranged, sums, a->d + i * a->g_stride, a->s + i * a->g_stride};
 }

@@ -1,192 +1,22 @@
 /* avx512vnni.c - AVX-512 with VNNI (Ice Lake, Zen 4 and later): the list of its entries, and the
- * integer product of many positions.
- *
- * VPDPBUSD adds four products u8 * s8 into 32 bits, so every bit width is one kernel and an
- * 8-bit q needs no correction.  The panel is the one of avx2_integer.c, sixteen rows being one
- * register:
- *
- *     panel [k/4][16 rows][4 k]  *  x[position][4 k] broadcast   tile: 32 rows x 12 positions
- *
- * Two panels share each broadcast.  24 registers hold the sums of a group; those of all groups, in
- * f32, are in memory and are met once a group.  m positions are cut into tiles of like size.
+ * integer product of many positions: tiles of 32 rows (two panels) x 12 positions, 24 registers of
+ * sums.
  */
-#include "avx512.h"
+#include "vnni.h"
 
 #ifdef LOAM_AVX512
 
-enum { TILE_ROWS = 32, TILE_COLS = 12, PANEL_ROWS = 16, PANEL_BYTES = 192 << 10, ROWS_MAX = 64 };
-
-typedef struct tile_args {
-    const unsigned char *q[2];          /* panels */
-    const float *scales[2], *biases[2]; /* [n_groups][16] */
-    size_t n_groups, group;
-    const int8_t *x; /* of the tile's first position */
-    size_t x_stride;
-    const float *d, *s;
-    size_t g_stride;
-} tile_args;
-
-#define FOR_COLS _Pragma("GCC unroll 12") for (size_t c = 0; c < n; c++)
-
-LOAM_INLINE __m512i broadcast4(const int8_t *x) {
-    int32_t v;
-    memcpy(&v, x, 4);
-    return _mm512_set1_epi32(v);
-}
-
-/* A group of all columns into out: its sums are whole. */
-LOAM_INLINE void add_group(const tile_args *t, size_t g, const __m512i *a, const __m512i *b,
-                           size_t n, float *out) {
-    /* or gcc keeps a second copy of out on the stack from one group to the next */
-    __asm__ volatile("" : : : "memory");
-    const __m512 s0 = _mm512_loadu_ps(t->scales[0] + g * PANEL_ROWS);
-    const __m512 s1 = _mm512_loadu_ps(t->scales[1] + g * PANEL_ROWS);
-    FOR_COLS {
-        const __m512 d = _mm512_set1_ps(t->d[c * t->g_stride + g]);
-        float *o = out + c * TILE_ROWS;
-        _mm512_storeu_ps(
-            o, _mm512_fmadd_ps(_mm512_mul_ps(s0, d), _mm512_cvtepi32_ps(a[c]), _mm512_loadu_ps(o)));
-        o += PANEL_ROWS;
-        _mm512_storeu_ps(
-            o, _mm512_fmadd_ps(_mm512_mul_ps(s1, d), _mm512_cvtepi32_ps(b[c]), _mm512_loadu_ps(o)));
-    }
-}
-
-LOAM_INLINE void add_biases(const tile_args *t, size_t n, float *out) {
-    __m512 f0[TILE_COLS], f1[TILE_COLS];
-
-    FOR_COLS {
-        f0[c] = _mm512_loadu_ps(out + c * TILE_ROWS);
-        f1[c] = _mm512_loadu_ps(out + c * TILE_ROWS + PANEL_ROWS);
-    }
-    for (size_t g = 0; g < t->n_groups; g++) {
-        const __m512 b0 = _mm512_loadu_ps(t->biases[0] + g * PANEL_ROWS);
-        const __m512 b1 = _mm512_loadu_ps(t->biases[1] + g * PANEL_ROWS);
-        FOR_COLS {
-            const __m512 s = _mm512_set1_ps(t->s[c * t->g_stride + g]);
-            f0[c] = _mm512_fmadd_ps(b0, s, f0[c]);
-            f1[c] = _mm512_fmadd_ps(b1, s, f1[c]);
-        }
-    }
-    FOR_COLS {
-        _mm512_storeu_ps(out + c * TILE_ROWS, f0[c]);
-        _mm512_storeu_ps(out + c * TILE_ROWS + PANEL_ROWS, f1[c]);
-    }
-}
-
-/* n positions: out [n][32]. */
-LOAM_INLINE void integer_tile(const tile_args *t, size_t n, float *out) {
-    const unsigned char *q0 = t->q[0], *q1 = t->q[1];
-    const size_t stride = t->x_stride;
-    /* three positions a pointer: what an address can hold */
-    const int8_t *x[TILE_COLS / 3];
-
-    _Pragma("GCC unroll 4") for (size_t i = 0; i < TILE_COLS / 3; i++) x[i] =
-        t->x + (3 * i < n ? 3 * i : 0) * stride;
-    FOR_COLS {
-        _mm512_storeu_ps(out + c * TILE_ROWS, _mm512_setzero_ps());
-        _mm512_storeu_ps(out + c * TILE_ROWS + PANEL_ROWS, _mm512_setzero_ps());
-    }
-    for (size_t g = 0; g < t->n_groups; g++) {
-        __m512i a[TILE_COLS], b[TILE_COLS];
-        FOR_COLS a[c] = b[c] = _mm512_setzero_si512();
-        for (size_t k = 0; k < t->group; k += 4, q0 += 64, q1 += 64) {
-            const __m512i w0 = load512(q0), w1 = load512(q1);
-            FOR_COLS {
-                const __m512i v = broadcast4(x[c / 3] + c % 3 * stride);
-                a[c] = dot4(a[c], w0, v);
-                b[c] = dot4(b[c], w1, v);
-            }
-            _Pragma("GCC unroll 4") for (size_t i = 0; i < TILE_COLS / 3; i++) x[i] += 4;
-        }
-        add_group(t, g, a, b, n, out);
-    }
-    add_biases(t, n, out);
-}
-
-#define DEFINE_TILE(N)                                                                             \
-    static void tile_##N(const tile_args *t, float *out) {                                         \
-        integer_tile(t, N, out);                                                                   \
-    }
-
-DEFINE_TILE(1)
-DEFINE_TILE(2)
-DEFINE_TILE(3)
-DEFINE_TILE(4)
-DEFINE_TILE(5)
-DEFINE_TILE(6)
-DEFINE_TILE(7)
-DEFINE_TILE(8)
-DEFINE_TILE(9)
-DEFINE_TILE(10)
-DEFINE_TILE(11)
-DEFINE_TILE(12)
-
-typedef struct integer_panels {
-    unsigned char *q;       /* [panels][cols / 4][16][4] */
-    float *scales, *biases; /* [panels][padded groups][16] */
-} integer_panels;
-
-static void multiply_panels(const loam_matrix *w, const integer_panels *p, const loam_acts *a,
-                            size_t m, size_t n_rows, float *y, size_t y_stride) {
-    static void (*const tiles[])(const tile_args *t,
-                                 float *out) = {tile_1, tile_2, tile_3, tile_4,  tile_5,  tile_6,
-                                                tile_7, tile_8, tile_9, tile_10, tile_11, tile_12};
-    const size_t groups = padded_groups(w);
-    tile_args t = {.n_groups = w->cols / (size_t)w->group,
-                   .group = (size_t)w->group,
-                   .x_stride = a->q_stride,
-                   .g_stride = a->g_stride};
-
-    for (size_t i = 0, cols; i < m; i += cols) {
-        const size_t left = m - i, n_tiles = (left + TILE_COLS - 1) / TILE_COLS;
-        cols = (left + n_tiles - 1) / n_tiles;
-        t.x = a->q + i * a->q_stride;
-        t.d = a->d + i * a->g_stride;
-        t.s = a->s + i * a->g_stride;
-        for (size_t r = 0; r < n_rows; r += TILE_ROWS) {
-            const size_t rows = n_rows - r < TILE_ROWS ? n_rows - r : TILE_ROWS;
-            float out[TILE_COLS * TILE_ROWS];
-            for (size_t half = 0; half < 2; half++) {
-                /* a tile's second panel may not exist: the first serves, its sums are dropped */
-                const size_t row = rows > half * PANEL_ROWS ? r + half * PANEL_ROWS : r;
-                t.q[half] = p->q + row * w->cols;
-                t.scales[half] = p->scales + row * groups;
-                t.biases[half] = p->biases + row * groups;
-            }
-            tiles[cols - 1](&t, out);
-            for (size_t c = 0; c < cols; c++)
-                memcpy(y + (i + c) * y_stride + r, out + c * TILE_ROWS, rows * sizeof *y);
-        }
-    }
-}
-
-static void integer_product_avx512vnni(const loam_matrix *w, size_t row0, size_t n_rows,
-                                       const loam_acts *a, size_t m, float *y, size_t y_stride,
-                                       void *scratch) {
-    if (m <= LOAM_AVX512_VECTOR_MAX) {
-        loam_avx512vnni_vector(w, row0, n_rows, a, m, y, y_stride, scratch);
-        return;
-    }
-    const size_t groups = padded_groups(w);
-    size_t block = w->cols ? PANEL_BYTES / w->cols / TILE_ROWS * TILE_ROWS : ROWS_MAX;
-    block = block < TILE_ROWS ? TILE_ROWS : block > ROWS_MAX ? ROWS_MAX : block;
-    integer_panels p = {.q = scratch};
-    p.scales = (float *)(void *)(p.q + block * w->cols);
-    p.biases = p.scales + block * groups;
-    for (size_t r = 0; r < n_rows; r += block) {
-        const size_t rows = n_rows - r < block ? n_rows - r : block;
-        for (size_t i = 0; i < rows; i += PANEL_ROWS)
-            loam_avx512_fill_panel(w, row0 + r + i, rows - i < PANEL_ROWS ? rows - i : PANEL_ROWS,
-                                   p.q + i * w->cols, p.scales + i * groups, p.biases + i * groups);
-        multiply_panels(w, &p, a, m, rows, y + r, y_stride);
-    }
-}
+enum { PANEL_BYTES = 192 << 10, VECTOR_MAX = LOAM_AVX512_VECTOR_MAX };
+#define TILE_COLS    12
+#define multiply_few loam_avx512vnni_vector
+#define fill_panel   loam_avx512_fill_panel
+#define groups_room  padded_groups
+#include "vnni_integer.h"
 
 void loam_kernels_use_avx512vnni(loam_kernels *k) {
     k->isa = LOAM_ISA_AVX512VNNI;
     k->name = "avx512vnni";
-    k->integer_product = integer_product_avx512vnni;
+    k->integer_product = integer_product_vnni;
     loam_avx512vnni_use_float(k);
     loam_avx512vnni_use_search(k);
     loam_avx512vnni_use_encoder(k);

@@ -1,10 +1,9 @@
 /* avx512vnni_search.c - scans of an index with 512-bit registers.
  *
  * A dot's sixteen partial sums are one register: 4 rows x 6 queries are 24, and 10 loads feed 24
- * fma.  Bytes are unsigned rows and signed queries, which is what VPDPBUSD multiplies; a panel of
- * an index (see loam_byte_tile) is one register.
+ * fma.
  */
-#include "avx512.h"
+#include "vnni.h"
 
 #ifdef LOAM_AVX512
 
@@ -54,37 +53,7 @@ static void dot_tile_avx512vnni(const loam_dot_tile *t, float *y, size_t y_strid
     }
 }
 
-/* P panels x Q queries: a register is a panel's sums. */
-#define DEFINE_BYTES(P, Q)                                                                         \
-    static void bytes_##P##_##Q(const loam_byte_tile *t, size_t i, size_t j, float *y,             \
-                                size_t y_stride) {                                                 \
-        const uint8_t *rows = t->rows + i * t->cols;                                               \
-        const int8_t *x = t->x + j * t->cols;                                                      \
-        const size_t panel = LOAM_PANEL * t->cols;                                                 \
-        __m512i s[Q][P];                                                                           \
-        _Pragma("GCC unroll 6") for (size_t q = 0; q < Q; q++)                                     \
-            _Pragma("GCC unroll 2") for (size_t p = 0; p < P; p++) s[q][p] =                       \
-                _mm512_set1_epi32(-t->offsets[j + q]);                                             \
-        for (size_t k = 0; k < t->cols; k += 4, rows += 4 * LOAM_PANEL) {                          \
-            __m512i v[P];                                                                          \
-            _Pragma("GCC unroll 2") for (size_t p = 0; p < P; p++) {                               \
-                v[p] = _mm512_loadu_si512(rows + p * panel);                                       \
-                if (Q == 1) _mm_prefetch((const char *)rows + p * panel + AHEAD, _MM_HINT_T0);     \
-            }                                                                                      \
-            _Pragma("GCC unroll 6") for (size_t q = 0; q < Q; q++) {                               \
-                int32_t four;                                                                      \
-                memcpy(&four, x + q * t->cols + k, 4);                                             \
-                const __m512i xv = _mm512_set1_epi32(four);                                        \
-                _Pragma("GCC unroll 2") for (size_t p = 0; p < P; p++) s[q][p] =                   \
-                    _mm512_dpbusd_epi32(s[q][p], v[p], xv);                                        \
-            }                                                                                      \
-        }                                                                                          \
-        _Pragma("GCC unroll 6") for (size_t q = 0; q < Q; q++)                                     \
-            _Pragma("GCC unroll 2") for (size_t p = 0; p < P; p++)                                 \
-                _mm512_storeu_ps(y + (j + q) * y_stride + i + LOAM_PANEL * p,                      \
-                                 _mm512_mul_ps(_mm512_loadu_ps(t->scales + i + LOAM_PANEL * p),    \
-                                               _mm512_cvtepi32_ps(s[q][p])));                      \
-    }
+#include "vnni_bytes.h"
 
 DEFINE_BYTES(2, 6)
 DEFINE_BYTES(1, 6)

@@ -22,6 +22,7 @@ typedef struct isa_set {
 
 /* names of bits that older <cpuid.h> lack */
 enum {
+    EAX_AVXVNNI = 1 << 4,
     EDX_AMX_BF16 = 1 << 22,
     EDX_AMX_TILE = 1 << 24,
     EDX_AMX_INT8 = 1 << 25,
@@ -54,6 +55,10 @@ static const isa_set sets[] = {
     {LOAM_ISA_AVX2,
      {AVX2_NEEDS, [LOAM_CPUID_7_EBX] = bit_AVX2, [LOAM_XCR0] = XCR0_AVX},
      loam_kernels_use_avx2},
+    {LOAM_ISA_AVXVNNI,
+     {AVX2_NEEDS, [LOAM_CPUID_7_EBX] = bit_AVX2, [LOAM_CPUID_7_1_EAX] = EAX_AVXVNNI,
+      [LOAM_XCR0] = XCR0_AVX},
+     loam_kernels_use_avxvnni},
     {LOAM_ISA_AVX512VNNI,
      {AVX2_NEEDS, [LOAM_CPUID_7_EBX] = AVX512_BITS, [LOAM_CPUID_7_ECX] = bit_AVX512VNNI,
       [LOAM_XCR0] = XCR0_AVX512},

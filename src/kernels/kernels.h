@@ -29,6 +29,7 @@
 typedef enum loam_isa {
     LOAM_ISA_REF,
     LOAM_ISA_AVX2,
+    LOAM_ISA_AVXVNNI,
     LOAM_ISA_AVX512VNNI,
     LOAM_ISA_AMX,
     LOAM_ISA_NEON, /* 64-bit ARM: armv8.0, dot products, integer matrices */
@@ -286,6 +287,7 @@ void loam_kernels_use_ref_math(loam_kernels *k);
 void loam_kernels_use_ref_search(loam_kernels *k);
 void loam_kernels_use_ref_panel(loam_kernels *k);
 void loam_kernels_use_avx2(loam_kernels *k);
+void loam_kernels_use_avxvnni(loam_kernels *k);
 void loam_kernels_use_avx512vnni(loam_kernels *k);
 void loam_kernels_use_amx(loam_kernels *k);
 void loam_kernels_use_neon(loam_kernels *k);
