@@ -30,6 +30,8 @@ static const cli_option LLM_OPTIONS[] = {
     {"first", 0, CLI_SIZES, AT(first), "N,...",
      "seconds to the first token after a prompt of N in a fresh process, read and from a file", 1,
      1e6},
+    {"verify", 0, CLI_SIZES, AT(verify), "N,...",
+     "milliseconds to check a draft: passes over N tokens behind 400", 1, 64},
     {"keep", 0, CLI_FLAG, AT(keep), "",
      "keep the weights of --shape in ~/.cache/loam/shapes, or take those that are there", 0, 0},
     OPTION_PRECISION,

@@ -8,7 +8,7 @@ enum { BENCH_MAX_SAMPLES = 64 };
 
 typedef struct bench_args {
     const char *model, *shape, *input, *format;
-    cli_sizes pp, tg, first;
+    cli_sizes pp, tg, first, verify;
     size_t repeat, threads, batch, count, dim;
     const char *precision;
     int json, csv, keep;

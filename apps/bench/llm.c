@@ -61,16 +61,51 @@ static void measure_writing(const subject *s, bench_report *r, size_t n) {
     }
 }
 
-/* Rows for pp and tg of a model that is open. */
-static void measure_model(bench_report *r, const bench_args *a, const char *folder,
-                          const cli_sizes *pp, const cli_sizes *tg) {
+enum { VERIFY_BEHIND = 400 }; /* about the length of a question with passages */
+
+static void drop_logits(void *ctx, size_t i, const float *logits) {
+    (void)ctx, (void)i, (void)logits;
+}
+
+/* What it takes to check a draft: passes over m ids behind a prompt, the logits of each wanted.
+ * The lengths take turns, so that they meet the same moods of the machine. */
+static void measure_passes(const subject *s, bench_report *r, const cli_sizes *lengths) {
     loam_err err = {0};
-    subject s = {.a = a};
+    const size_t first = r->n_rows;
+    if (lengths->n == 0) return;
+    for (size_t i = 0; i < lengths->n; i++)
+        bench_add(r, "ms", "pass of %zu behind %d", lengths->items[i], VERIFY_BEHIND);
+    loam_session_reset(s->session);
+    time_feed(s, s->ids, VERIFY_BEHIND, VERIFY_BEHIND);
+    for (size_t k = 0; k < s->a->repeat * lengths->n; k++) {
+        const size_t m = lengths->items[k % lengths->n];
+        loam_session_truncate(s->session, VERIFY_BEHIND);
+        const double start = bench_now();
+        if (loam_session_feed_all(s->session, s->ids + VERIFY_BEHIND, m, drop_logits, NULL, &err))
+            cli_die(&err);
+        bench_sample(&r->rows[first + k % lengths->n], (bench_now() - start) * 1e3);
+    }
+}
+
+static size_t find_longest(const bench_args *a, const cli_sizes *pp, const cli_sizes *tg) {
     size_t longest = 16;
     for (size_t i = 0; i < pp->n + tg->n; i++) {
         const size_t n = (i < pp->n ? pp->items[i] : tg->items[i - pp->n]) + 1;
         if (n > longest) longest = n;
     }
+    for (size_t i = 0; i < a->verify.n; i++) {
+        const size_t n = VERIFY_BEHIND + a->verify.items[i];
+        if (n > longest) longest = n;
+    }
+    return longest;
+}
+
+/* Rows for pp, tg and passes of a model that is open. */
+static void measure_model(bench_report *r, const bench_args *a, const char *folder,
+                          const cli_sizes *pp, const cli_sizes *tg) {
+    loam_err err = {0};
+    subject s = {.a = a};
+    const size_t longest = find_longest(a, pp, tg);
     loam_pool *pool = cli_pool(a->threads);
     const loam_precision precision = cli_precision(a->precision);
     const loam_model_options o = {pool, precision};
@@ -92,6 +127,7 @@ static void measure_model(bench_report *r, const bench_args *a, const char *fold
     time_feed(&s, s.ids, 16, 16); /* touch the weights once */
     for (size_t i = 0; i < pp->n; i++) measure_reading(&s, r, pp->items[i]);
     for (size_t i = 0; i < tg->n; i++) measure_writing(&s, r, tg->items[i]);
+    measure_passes(&s, r, &a->verify);
     r->memory = (bench_memory){bench_resident_bytes(), (double)s.info.weight_bytes,
                                s.cache_bytes * (double)longest};
     free(s.ids);
@@ -110,7 +146,7 @@ static void measure_first(bench_report *r, const bench_args *a, const char *fold
 }
 
 int bench_llm(const bench_args *a, const char *name) {
-    const int asked = a->pp.n || a->tg.n || a->first.n;
+    const int asked = a->pp.n || a->tg.n || a->first.n || a->verify.n;
     const cli_sizes pp = asked ? a->pp : (cli_sizes){{128, 512}, 2};
     const cli_sizes tg = asked ? a->tg : (cli_sizes){{64}, 1};
     bench_report r = {.what = name};
@@ -121,7 +157,7 @@ int bench_llm(const bench_args *a, const char *name) {
              a->precision);
     /* first, while this process has no threads: its children make their own */
     for (size_t i = 0; i < a->first.n; i++) measure_first(&r, a, folder, a->first.items[i]);
-    if (pp.n || tg.n) measure_model(&r, a, folder, &pp, &tg);
+    if (pp.n || tg.n || a->verify.n) measure_model(&r, a, folder, &pp, &tg);
     if (!r.threads) r.threads = a->threads ? (unsigned)a->threads : loam_cpu_count();
     bench_print(&r, a);
     bench_free(&r);

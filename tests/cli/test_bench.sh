@@ -6,14 +6,15 @@ mkdir "$TMPDIR"
 empty() { checks=$((checks + 1)); [ -z "$(ls -A "$TMPDIR")" ] || fail "$1: left in the temp folder: $(ls -A "$TMPDIR")"; }
 
 llm=tests/golden/llm/families/llama/q4g64
-run bench-cli llm --model "$llm" --pp 16,40 --tg 8 --first 300 -r 2 --json
+run bench-cli llm --model "$llm" --pp 16,40 --tg 8 --first 300 --verify 1,7 -r 2 --json
 expect 0 "--json"
 silent "--json"
 check python3 - "$work/out" <<'EOF'
 import json, sys
 d = json.load(open(sys.argv[1]))
 rows = {r["metric"]: r for r in d["rows"]}
-assert set(rows) == {"first token, 300", "first token, 300 from a file", "load", "pp16", "pp40", "tg8"}, rows.keys()
+assert set(rows) == {"first token, 300", "first token, 300 from a file", "load", "pp16", "pp40", "tg8",
+                     "pass of 1 behind 400", "pass of 7 behind 400"}, rows.keys()
 assert all(r["median"] > 0 and r["deviation"] >= 0 and len(r["samples"]) == (1 if n == "load" else 2) for n, r in rows.items())
 assert d["read_bandwidth"] > 1e8 and d["memory"]["resident"] > d["memory"]["cache"] > 0
 assert rows["tg8"]["bytes_per_unit"] > 0 and rows["pp16"]["macs_per_unit"] > 0
@@ -32,6 +33,9 @@ for bad in 0 16, ,16 16,x 1000001 "$(seq -s, 33)"; do
     expect 2 "--pp $bad"
     one_line "--pp $bad"
 done
+run bench-cli llm --model "$llm" --verify 65
+expect 2 "a pass too long"
+one_line "a pass too long"
 run bench-cli llm --shape no-such-shape
 expect 2 "unknown shape"
 one_line "unknown shape"
