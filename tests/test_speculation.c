@@ -228,37 +228,94 @@ static void check_reuse(const char *folder, loam_precision precision) {
     loam_model_close(m);
 }
 
-/* The lookup by itself. */
+/* The lookup by itself, with passes that cost nothing more for their length. */
 static void check_lookup(void) {
     loam_lookup l;
+    loam_pass_cost flat;
     int32_t draft[LOAM_MAX_DRAFT];
     const int32_t ids[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 20, 2, 3, 4, 99, 30, 1, 2, 3, 4};
+    loam_pass_cost_init(&flat);
+    for (size_t m = 1; m <= LOAM_MAX_PASS; m++) loam_pass_cost_learn(&flat, m, 0.01);
     loam_lookup_init(&l);
-    size_t n = loam_lookup_draft(&l, ids, 20, 100, draft);
+    size_t n = loam_lookup_draft(&l, &flat, ids, 20, 100, draft);
     CHECK(l.match == 4 && n > 0 && draft[0] == 5, "the longest match: %zu, %zu drafted", l.match,
           n);
-    CHECK(loam_lookup_draft(&l, ids + 1, 19, 100, draft) > 0 && draft[0] == 99,
-          "of equal ones the latest: %d", draft[0]);
-    CHECK(loam_lookup_draft(&l, ids, 20, 1, draft) <= 1, "no more than there is room for");
-    CHECK(loam_lookup_draft(&l, ids, 0, 7, draft) == 0 &&
-              loam_lookup_draft(&l, ids, 1, 7, draft) == 0 &&
-              loam_lookup_draft(&l, ids, 20, 0, draft) == 0,
+    CHECK(!l.is_contested, "a single place");
+    n = loam_lookup_draft(&l, &flat, ids + 1, 19, 100, draft);
+    CHECK(n > 0 && draft[0] == 99, "of equal ones the latest: %d", draft[0]);
+    CHECK(l.is_contested && l.match == 3, "two places that go on otherwise");
+    loam_lookup_learn(&l, 0);
+    CHECK(l.hit[1][3] < l.hit[0][3] && l.hit[0][4] > 0.7, "and it is known of such places only");
+    CHECK(loam_lookup_draft(&l, &flat, ids, 20, 1, draft) <= 1, "no more than there is room for");
+    CHECK(loam_lookup_draft(&l, &flat, ids, 0, 7, draft) == 0 &&
+              loam_lookup_draft(&l, &flat, ids, 1, 7, draft) == 0 &&
+              loam_lookup_draft(&l, &flat, ids, 20, 0, draft) == 0,
           "nothing to draft from");
     const int32_t same[] = {5, 6, 5, 6, 5, 6, 5, 6, 5, 6, 5, 6};
-    n = loam_lookup_draft(&l, same, 12, 100, draft);
-    CHECK(n >= 3, "a repetition: %zu", n);
+    n = loam_lookup_draft(&l, &flat, same, 12, 100, draft);
+    CHECK(n >= 3 && !l.is_contested, "a repetition: %zu", n);
     for (size_t i = 0; i < n; i++) CHECK(draft[i] == (i % 2 ? 6 : 5), "it goes on");
-    /* drafts that never come true stop; ones that do get longer */
+    /* drafts that never come true get short; ones that do get as long as can be */
     size_t longest = 0;
-    for (int i = 0; i < 60; i++)
-        if ((n = loam_lookup_draft(&l, ids, 20, 100, draft)) > 0) loam_lookup_learn(&l, 0);
-    CHECK(loam_lookup_draft(&l, ids, 20, 100, draft) == 0 || l.hit[4] < 0.35, "hopeless drafts");
+    for (int i = 0; i < 100; i++)
+        if ((n = loam_lookup_draft(&l, &flat, ids, 20, 100, draft)) > 0) loam_lookup_learn(&l, 0);
+    CHECK(l.hit[0][4] < 0.1, "hopeless drafts: %.2f", l.hit[0][4]);
     for (int i = 0; i < 400; i++) {
-        n = loam_lookup_draft(&l, ids, 20, 100, draft);
+        n = loam_lookup_draft(&l, &flat, ids, 20, 100, draft);
         if (n > longest) longest = n;
         if (n) loam_lookup_learn(&l, n);
     }
     CHECK(longest == LOAM_MAX_DRAFT, "sure drafts: %zu", longest);
+}
+
+static size_t draft_for(const loam_pass_cost *c) {
+    static const int32_t ids[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 20, 2, 3, 4, 5, 6, 7, 8, 9};
+    int32_t draft[LOAM_MAX_DRAFT];
+    loam_lookup l;
+    loam_lookup_init(&l);
+    return loam_lookup_draft(&l, c, ids, 19, 100, draft);
+}
+
+/* Drafts follow what passes take, and a pass that was held up does not lead astray for long. */
+static void check_cost(void) {
+    loam_pass_cost c;
+    loam_pass_cost_init(&c);
+    CHECK(loam_pass_cost_of(&c, 1) == 1.0 && loam_pass_cost_of(&c, 4) > 1.0, "before any pass");
+    CHECK(draft_for(&c) >= 3, "a good match is tried before anything is known");
+    /* every position costs more than the first: there is nothing to gain */
+    for (int i = 0; i < 40; i++)
+        for (size_t m = 1; m <= LOAM_MAX_PASS; m++)
+            loam_pass_cost_learn(&c, m, 0.011 * (double)m - 0.001);
+    CHECK(draft_for(&c) == 0, "dearer than single passes: %zu drafted", draft_for(&c));
+    /* cheap up to eight, then a step */
+    loam_pass_cost_init(&c);
+    for (int i = 0; i < 40; i++)
+        for (size_t m = 1; m <= LOAM_MAX_PASS; m++)
+            loam_pass_cost_learn(&c, m, m <= 8 ? 0.01 + 0.0005 * (double)m : 0.05);
+    CHECK(draft_for(&c) == 7, "up to the step: %zu drafted", draft_for(&c));
+    CHECK(fabs(loam_pass_cost_of(&c, 4) - 0.012 / 0.0105) < 0.03, "as timed: %.3f",
+          loam_pass_cost_of(&c, 4));
+    /* one of any length is held up for 40 s */
+    for (size_t m = 1; m <= LOAM_MAX_PASS; m++) {
+        loam_pass_cost held = c;
+        loam_pass_cost_learn(&held, m, 40.0);
+        CHECK(draft_for(&held) >= 4, "held up at %zu: %zu drafted", m, draft_for(&held));
+        for (int i = 0; i < 8; i++) loam_pass_cost_learn(&held, m, c.seconds[m]);
+        CHECK(fabs(loam_pass_cost_of(&held, m) / loam_pass_cost_of(&c, m) - 1) < 0.05,
+              "after it, at %zu: %.3f, not %.3f", m, loam_pass_cost_of(&held, m),
+              loam_pass_cost_of(&c, m));
+    }
+    /* the very first */
+    loam_pass_cost_init(&c);
+    loam_pass_cost_learn(&c, 1, 40.0);
+    for (int i = 0; i < 30; i++) loam_pass_cost_learn(&c, 1, 0.01);
+    CHECK(fabs(c.seconds[1] - 0.01) < 0.001, "the first held up: %g", c.seconds[1]);
+    /* a length that looks too dear is tried again some time */
+    for (int i = 0; i < 4; i++) loam_pass_cost_learn(&c, 4, 0.1);
+    const double dear = loam_pass_cost_of(&c, 4);
+    for (int i = 0; i < 1500; i++) loam_pass_cost_learn(&c, 1, 0.01);
+    CHECK(dear > 2.0 && loam_pass_cost_of(&c, 4) < 2.0, "%.2f, then %.2f", dear,
+          loam_pass_cost_of(&c, 4));
 }
 
 int main(void) {
@@ -267,6 +324,7 @@ int main(void) {
     loam_err err = {0};
     if (loam_pool_new(&pool, 2, &err)) return 1;
     check_lookup();
+    check_cost();
     for (size_t i = 0; i < sizeof FOLDERS / sizeof *FOLDERS; i++) {
         char *folder = loam_format("tests/golden/llm/families/%s", FOLDERS[i]);
         if (loam_path_exists(folder)) {

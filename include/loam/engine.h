@@ -154,7 +154,9 @@ typedef struct loam_generate_result {
  * logits and must not otherwise use it.
  * Unless told not to, it guesses ids that repeat what prompt and answer hold, and reads several
  * in one pass.  Each is still chosen from its own logits, which are the same bits however the
- * ids are cut into passes: ids, logprobs, draws and the session at the end do not change. */
+ * ids are cut into passes: ids, logprobs, draws and the session at the end do not change.  How
+ * many are guessed at once is weighed by the time that the session's passes took so far, so
+ * the counts of passes and drafts may differ from run to run. */
 LOAM_API loam_status loam_generate(loam_session *s, const int32_t *prompt, size_t n,
                                    const loam_generate_options *o,
                                    int (*on_step)(void *ctx, const loam_step *step), void *ctx,

@@ -118,6 +118,7 @@ loam_status loam_session_new(loam_session **out, const loam_model *m, size_t n_c
     if (!s) return loam_fail(err, LOAM_ERR_MEMORY, "no memory for a session");
     s->model = m;
     s->vocab = c->vocab;
+    loam_pass_cost_init(&s->pass_cost);
     st = loam_timeline_new(&s->timeline, m->decoder, m->pool, m->precision, n_ctx, err);
     if (st) goto done;
     s->ids = loam_alloc(n_ctx, sizeof *s->ids);

@@ -124,7 +124,8 @@ static size_t guess(run *r, int32_t id) {
     r->pass[0] = id;
     if (r->o->no_speculation) return 0;
     s->ids[r->position] = id; /* there is room for it; the feed puts it there again */
-    return loam_lookup_draft(&r->lookup, s->ids, r->position + 1, room_for_guesses(r), r->pass + 1);
+    return loam_lookup_draft(&r->lookup, &s->pass_cost, s->ids, r->position + 1,
+                             room_for_guesses(r), r->pass + 1);
 }
 
 /* Read `id`: nothing to do when it was guessed, else a pass over it and new guesses. */
@@ -139,11 +140,15 @@ static loam_status advance(run *r, int32_t id, loam_err *err) {
     settle(r);
     const size_t n = guess(r, id);
     loam_status st = LOAM_ERR_FORMAT;
+    double start = loam_now();
     r->result->n_passes++;
     if (n) st = loam_session_feed_rows(s, r->pass, n + 1, r->o->cancel, err);
     if (st == LOAM_ERR_FORMAT) { /* no guess, or one that the weights cannot take */
+        start = loam_now();
         st = loam_session_feed(s, &id, 1, r->o->cancel, err);
+        if (!st) loam_pass_cost_learn(&s->pass_cost, 1, loam_now() - start);
     } else if (!st) {
+        loam_pass_cost_learn(&s->pass_cost, n + 1, loam_now() - start);
         r->result->n_drafted += n;
         r->n_guesses = n;
         s->logits = s->all_logits;

@@ -2,10 +2,11 @@
 #ifndef LOAM_SRC_SESSION_H
 #define LOAM_SRC_SESSION_H
 
+#include "llm/pass_cost.h"
 #include "model/decoder.h"
 #include <loam/engine.h>
 
-enum { LOAM_MAX_EOS = 64, LOAM_LOGIT_ROWS = 16 };
+enum { LOAM_MAX_EOS = 64, LOAM_LOGIT_ROWS = LOAM_MAX_PASS };
 
 struct loam_model {
     loam_decoder *decoder;
@@ -19,13 +20,14 @@ struct loam_session {
     const loam_model *model;
     loam_timeline *timeline;
     size_t vocab;
-    int32_t *ids;         /* [n_ctx]; those at 0 .. position - 1 are what was read */
-    const float *logits;  /* [vocab] of the last position, in one of the next two; NULL: none */
-    float *last_logits;   /* [vocab] */
-    float *all_logits;    /* [LOAM_LOGIT_ROWS, vocab] of several positions; NULL before */
-    float *logprobs;      /* [vocab] sampling scratch */
-    float *sort;          /* [vocab] sampling scratch */
-    char fingerprint[65]; /* of the model, once a file was asked for; "" before */
+    int32_t *ids;             /* [n_ctx]; those at 0 .. position - 1 are what was read */
+    const float *logits;      /* [vocab] of the last position, in one of the next two; NULL: none */
+    float *last_logits;       /* [vocab] */
+    float *all_logits;        /* [LOAM_LOGIT_ROWS, vocab] of several positions; NULL before */
+    float *logprobs;          /* [vocab] sampling scratch */
+    float *sort;              /* [vocab] sampling scratch */
+    loam_pass_cost pass_cost; /* as passes of answers were timed so far */
+    char fingerprint[65];     /* of the model, once a file was asked for; "" before */
 };
 
 /* Take the memory of all_logits, once. */
