@@ -9,7 +9,7 @@
  * Each row's sum over a group is spread over a register; eight registers are added into one
  * whose lanes are the rows.  With groups of 32 the halves of the registers stay apart and
  * give two groups.  Scales are transposed too, all groups of the eight rows at once.
- * Several positions share a unit's unpacked weights.
+ * A few positions share a unit's unpacked weights; more of them go through avx2_few.c.
  *
  * The eight rows lie one after another in memory, and so do the next eight: while column k is
  * at work, the part of that line that is as far along is fetched, LOOK bytes ahead.
@@ -35,7 +35,7 @@ enum { ROWS = 8, M_MAX = 4, BLOCKS = 4, UNIT = 64, LOOK = 1024 };
 typedef struct position {
     const int8_t *x;     /* in the order of the units */
     const int32_t *sums; /* 8 bits: 128 * sum of x^ [n_groups] */
-    const float *d, *s;
+    const float *d;
 } position;
 
 typedef struct vector_args {
@@ -253,7 +253,6 @@ DEFINE_ROWS8(3, 1)
 DEFINE_ROWS8(4, 1)
 DEFINE_ROWS8(4, 2)
 DEFINE_ROWS8(4, 3)
-DEFINE_ROWS8(4, 4)
 DEFINE_ROWS8(5, 1)
 DEFINE_ROWS8(6, 1)
 DEFINE_ROWS8(8, 1)
@@ -470,7 +469,7 @@ static position place_position(const loam_matrix *w, const loam_acts *a, size_t 
     arrange(x, w->cols, w->bits, arranged);
     for (size_t g = 0; w->bits == 8 && !VNNI && g < w->cols / group; g++)
         sums[g] = sum_128(x + g * group, group);
-    return (position){arranged, sums, a->d + i * a->g_stride, a->s + i * a->g_stride};
+    return (position){arranged, sums, a->d + i * a->g_stride};
 }
 
 static void fetch_scales(const loam_matrix *w, size_t row) {
@@ -481,63 +480,137 @@ static void fetch_scales(const loam_matrix *w, size_t row) {
     }
 }
 
-/* Four blocks of rows of one position: their sums must run through the groups in order, so
- * four at a time hide the latency. */
-static void add_biases(const float *biases, size_t n_groups, const float *s, __m256 sums[BLOCKS]) {
-    __m256 a0 = sums[0], a1 = sums[1], a2 = sums[2], a3 = sums[3];
+/* Four blocks of rows of one or two positions: their sums must run through the groups in
+ * order, so four or eight at a time hide the latency. */
+LOAM_INLINE void add_some_biases(const float *biases, size_t n_groups, const loam_acts *a, size_t i,
+                                 size_t n, __m256 *sums) {
+    const float *s0 = a->s + i * a->g_stride, *s1 = s0 + (n - 1) * a->g_stride;
     const size_t block = n_groups * ROWS;
-    for (size_t g = 0; g < n_groups; g++, biases += ROWS) {
-        const __m256 sg = _mm256_broadcast_ss(s + g);
-        a0 = _mm256_fmadd_ps(_mm256_loadu_ps(biases), sg, a0);
-        a1 = _mm256_fmadd_ps(_mm256_loadu_ps(biases + block), sg, a1);
-        a2 = _mm256_fmadd_ps(_mm256_loadu_ps(biases + 2 * block), sg, a2);
-        a3 = _mm256_fmadd_ps(_mm256_loadu_ps(biases + 3 * block), sg, a3);
+    __m256 acc[2][BLOCKS];
+
+#pragma GCC unroll 4
+    for (size_t b = 0; b < BLOCKS; b++) {
+        acc[0][b] = sums[b];
+        acc[1][b] = sums[(n - 1) * BLOCKS + b];
     }
-    sums[0] = a0;
-    sums[1] = a1;
-    sums[2] = a2;
-    sums[3] = a3;
+    for (size_t g = 0; g < n_groups; g++, biases += ROWS) {
+        const __m256 sg0 = _mm256_broadcast_ss(s0 + g), sg1 = _mm256_broadcast_ss(s1 + g);
+#pragma GCC unroll 4
+        for (size_t b = 0; b < BLOCKS; b++) {
+            const __m256 bias = _mm256_loadu_ps(biases + b * block);
+            acc[0][b] = _mm256_fmadd_ps(bias, sg0, acc[0][b]);
+            if (n == 2) acc[1][b] = _mm256_fmadd_ps(bias, sg1, acc[1][b]);
+        }
+    }
+#pragma GCC unroll 4
+    for (size_t b = 0; b < BLOCKS; b++) {
+        sums[b] = acc[0][b];
+        if (n == 2) sums[BLOCKS + b] = acc[1][b];
+    }
+}
+
+/* sums [m][BLOCKS] */
+static void add_biases(const float *biases, size_t n_groups, const loam_acts *a, size_t m,
+                       __m256 *sums) {
+    size_t i = 0;
+    for (; i + 2 <= m; i += 2) add_some_biases(biases, n_groups, a, i, 2, sums + i * BLOCKS);
+    if (i < m) add_some_biases(biases, n_groups, a, i, 1, sums + i * BLOCKS);
 }
 
 typedef struct vector_job {
     const loam_matrix *w;
-    const position *at;
-    size_t m, end_row; /* rows from end_row on may not be there */
-    float *scales;     /* [n_groups][ROWS] */
-    float *biases;     /* [BLOCKS][n_groups][ROWS] */
+    const position *at;  /* [m], or */
+    const avx2_few *few; /* what avx2_few.c needs to know of them */
+    size_t m, end_row;   /* rows from end_row on may not be there */
+    float *scales;       /* [n_groups][ROWS] */
+    float *biases;       /* [BLOCKS][n_groups][ROWS] */
+    unsigned char *copy; /* [ROWS][row bytes], see multiply_few */
 } vector_job;
 
-/* Eight rows, of which n exist, without the biases: out [position][BLOCKS]. */
-static void multiply_rows8(const vector_job *j, size_t row, size_t n, float *biases, __m256 *out) {
+/* The positions from which avx2_few.c is faster, measured: up to there the products are fewer
+ * than what it takes to transpose the weights.  8 bits cost it four sums a group of 64. */
+static size_t few_from(const loam_matrix *w) {
+    if (w->bits == 4) return 4;
+    if (w->bits == 8) return w->group == 32 ? 4 : LOAM_AVX2_VECTOR_MAX + 1;
+    return 2;
+}
+
+/* Eight rows are wanted: of the last few, copies. */
+static void multiply_few(const vector_job *j, const unsigned char *at, size_t n,
+                         const unsigned char *ahead, __m256 *out) {
+    const size_t bytes = loam_matrix_row_bytes(j->w);
+    avx2_few t = *j->few;
+    __m256 acc[LOAM_AVX2_VECTOR_MAX];
+
+    t.rows = at;
+    t.scales = j->scales;
+    t.ahead = ahead;
+    if (n < ROWS) {
+        for (size_t i = 0; i < ROWS; i++)
+            memcpy(j->copy + i * bytes, at + (i < n ? i : n - 1) * bytes, bytes);
+        t.rows = j->copy;
+    }
+    loam_avx2_few_rows8(&t, j->w->bits, acc);
+    for (size_t i = 0; i < j->m; i++) out[i * BLOCKS] = acc[i];
+}
+
+static void multiply_positions(const vector_job *j, const unsigned char *at, size_t n,
+                               const unsigned char *ahead, __m256 *out) {
     static const rows8_fn by_bits[][M_MAX] = {
-        [2] = {rows8_2_1}, [3] = {rows8_3_1}, [4] = {rows8_4_1, rows8_4_2, rows8_4_3, rows8_4_4},
+        [2] = {rows8_2_1}, [3] = {rows8_3_1}, [4] = {rows8_4_1, rows8_4_2, rows8_4_3},
         [5] = {rows8_5_1}, [6] = {rows8_6_1}, [8] = {rows8_8_1, rows8_8_2, rows8_8_3, rows8_8_4}};
-    const loam_matrix *w = j->w;
-    const size_t row_bytes = loam_matrix_row_bytes(w);
-    const rows8_fn *fns = by_bits[w->bits];
-    const size_t together = fns[M_MAX - 1] ? M_MAX : 1;
-    const unsigned char *at = w->data + row * row_bytes;
+    const size_t row_bytes = loam_matrix_row_bytes(j->w);
+    const rows8_fn *fns = by_bits[j->w->bits];
     vector_args t;
 
-    t.w = w;
+    t.w = j->w;
     t.scales = j->scales;
-    t.ahead = at + ROWS * row_bytes + LOOK;
+    t.ahead = ahead;
     for (size_t i = 0; i < ROWS; i++) {
         t.row[i] = at;
         if (i + 1 < n) at += row_bytes;
     }
-    fetch_scales(w, row + 2 * ROWS);
-    /* a quarter of what comes next is fetched here: lines of 64 columns, from two passes */
-    fetch f = {t.ahead, 64 * (size_t)w->group / 128 * (size_t)placed_lines(w->bits)};
-    place_scales(w, w->scales, row, n, j->end_row, j->scales, &f);
-    place_scales(w, w->biases, row, n, j->end_row, biases, &f);
-    t.ahead += w->cols / UNIT * 64 * (size_t)placed_lines(w->bits);
     for (size_t i = 0, k; i < j->m; i += k) { /* the rows stay in L1 */
         const size_t left = j->m - i;
-        k = left <= together ? left : left < 2 * together ? (left + 1) / 2 : together;
+        k = left <= M_MAX ? left : left < 2 * M_MAX ? (left + 1) / 2 : M_MAX;
         t.at = j->at + i;
         fns[k - 1](&t, out + i * BLOCKS, BLOCKS);
     }
+}
+
+/* Eight rows, of which n exist, without the biases: out [position][BLOCKS]. */
+static void multiply_rows8(const vector_job *j, size_t row, size_t n, float *biases, __m256 *out) {
+    const loam_matrix *w = j->w;
+    const size_t row_bytes = loam_matrix_row_bytes(w), lines = (size_t)placed_lines(w->bits);
+    const unsigned char *at = w->data + row * row_bytes;
+
+    fetch_scales(w, row + 2 * ROWS);
+    /* a quarter of what comes next is fetched here: lines of 64 columns, from two passes */
+    fetch f = {at + ROWS * row_bytes + LOOK, j->few ? 0 : 64 * (size_t)w->group / 128 * lines};
+    place_scales(w, w->scales, row, n, j->end_row, j->scales, &f);
+    place_scales(w, w->biases, row, n, j->end_row, biases, &f);
+    if (j->few)
+        multiply_few(j, at, n, at + ROWS * row_bytes + LOOK, out);
+    else
+        multiply_positions(j, at, n, at + ROWS * row_bytes + LOOK + w->cols / UNIT * 64 * lines,
+                           out);
+}
+
+static unsigned char *place_few(const loam_matrix *w, const loam_acts *a, size_t m,
+                                unsigned char *room, avx2_few *few) {
+    const size_t n_groups = w->cols / (size_t)w->group;
+    int8_t *x = (int8_t *)room;
+    float *d = (float *)(void *)(room + m * w->cols * (w->bits == 8 ? 2 : 1));
+
+    loam_avx2_few_arrange(w, a, m, x, d);
+    *few = (avx2_few){.row_bytes = loam_matrix_row_bytes(w),
+                      .n_groups = n_groups,
+                      .group = (size_t)w->group,
+                      .m = m,
+                      .x = x,
+                      .d = d,
+                      .fetch = w->bits == 8 ? 128 : 32 * (size_t)w->bits};
+    return (unsigned char *)(d + n_groups * m);
 }
 
 void loam_avx2_vector(const loam_matrix *w, size_t row0, size_t n_rows, const loam_acts *a,
@@ -545,13 +618,20 @@ void loam_avx2_vector(const loam_matrix *w, size_t row0, size_t n_rows, const lo
     const size_t n_groups = w->cols / (size_t)w->group;
     unsigned char *room = scratch;
     position positions[LOAM_AVX2_VECTOR_MAX];
+    avx2_few few;
     __m256 sums[LOAM_AVX2_VECTOR_MAX * BLOCKS];
     vector_job j = {.w = w, .at = positions, .m = m, .end_row = row0 + n_rows};
 
-    for (size_t i = 0; i < m; i++, room += position_bytes(w))
-        positions[i] = place_position(w, a, i, room);
+    if (m >= few_from(w)) {
+        room = place_few(w, a, m, room, &few);
+        j.few = &few;
+    } else {
+        for (size_t i = 0; i < m; i++, room += position_bytes(w))
+            positions[i] = place_position(w, a, i, room);
+    }
     j.scales = (float *)(void *)room;
     j.biases = j.scales + n_groups * ROWS;
+    j.copy = (unsigned char *)(j.biases + BLOCKS * n_groups * ROWS);
     for (size_t r = 0; r < n_rows; r += BLOCKS * ROWS) {
         const size_t rows = n_rows - r < BLOCKS * ROWS ? n_rows - r : BLOCKS * ROWS;
         for (size_t b = 0; b * ROWS < rows; b++) {
@@ -559,11 +639,10 @@ void loam_avx2_vector(const loam_matrix *w, size_t row0, size_t n_rows, const lo
             multiply_rows8(&j, row0 + r + b * ROWS, left < ROWS ? left : ROWS,
                            j.biases + b * n_groups * ROWS, sums + b);
         }
-        for (size_t i = 0; i < m; i++) {
-            add_biases(j.biases, n_groups, positions[i].s, sums + i * BLOCKS);
+        add_biases(j.biases, n_groups, a, m, sums);
+        for (size_t i = 0; i < m; i++)
             for (size_t b = 0; b * ROWS < rows; b++)
                 store_part(y + i * y_stride + r + b * ROWS, rows - b * ROWS, sums[i * BLOCKS + b]);
-        }
     }
 }
 
