@@ -7,6 +7,7 @@
 #define LOAM_AMX_EMULATED_H
 
 #include "avx512_emulated.h"
+#include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -98,6 +99,36 @@ static inline void emulated_tile_product(int ct, int at, int bt, int b_signed) {
                     const unsigned char byte = b->row[k][4 * n + j];
                     sum[n] += (int8_t)a->row[m][4 * k + j] * (b_signed ? (int8_t)byte : (int)byte);
                 }
+        memcpy(c->row[m], sum, sizeof sum);
+    }
+}
+/* Numbers below the normal ones are 0, before and after. */
+static inline float emulated_flush(float x) {
+    return fabsf(x) < 0x1p-126f ? copysignf(0.0f, x) : x;
+}
+static inline float emulated_bf16(const unsigned char *p) {
+    const uint32_t bits = (uint32_t)p[0] << 16 | (uint32_t)p[1] << 24;
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return emulated_flush(x);
+}
+/* C += A . B in pairs of bf16: even and odd columns by fma from 0, then their sum to C. */
+static inline void emulated_tile_product_bf16(int ct, int at, int bt) {
+    emulated_tile *c = emulated_tile_at(ct);
+    const emulated_tile *a = emulated_tile_at(at), *b = emulated_tile_at(bt);
+    emulated_tile_fit(c, a, b);
+    for (unsigned m = 0; m < c->rows; m++) {
+        float sum[16], part[16][2] = {{0}};
+        memcpy(sum, c->row[m], sizeof sum);
+        for (unsigned k = 0; k < a->row_bytes / 4; k++)
+            for (unsigned n = 0; n < b->row_bytes / 4; n++)
+                for (unsigned j = 0; j < 2; j++)
+                    part[n][j] =
+                        emulated_flush(fmaf(emulated_bf16(a->row[m] + 4 * k + 2 * j),
+                                            emulated_bf16(b->row[k] + 4 * n + 2 * j), part[n][j]));
+        for (unsigned n = 0; n < b->row_bytes / 4; n++)
+            sum[n] =
+                emulated_flush(emulated_flush(sum[n]) + emulated_flush(part[n][0] + part[n][1]));
         memcpy(c->row[m], sum, sizeof sum);
     }
 }

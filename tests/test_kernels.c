@@ -305,6 +305,114 @@ static void test_dense(void) {
     }
 }
 
+typedef struct bf16_case {
+    size_t rows, cols, m;
+} bf16_case;
+
+/* bf16_product of all, and how far it is from the sum in double. */
+static void check_bf16(const bf16_case *c, const loam_matrix *w, const float *x, const float *y) {
+    float *row = room(c->cols, sizeof *row);
+    const double unit = 0x1p-16 + ((double)c->cols / 32 + 20) * 0x1p-23;
+    for (size_t r = 0; r < c->rows; r++) {
+        ref.row_to_f32(w, r, row);
+        for (size_t i = 0; i < c->m; i++) {
+            double sum = 0.0, size = 0.0, largest = 1.0;
+            for (size_t k = 0; k < c->cols; k++) {
+                const double wk = (double)row[k], xk = (double)x[i * c->cols + k];
+                sum += wk * xk;
+                size += fabs(wk * xk);
+                largest = fmax(largest, fmax(fabs(wk), fabs(xk)));
+            }
+            const double bound = unit * size + (double)c->cols * 0x1p-124 * (1 + largest);
+            const double got = (double)y[i * c->rows + r];
+            CHECK(fabs(got - sum) <= bound, "bf16 %zu x %zu, %zu positions: %g, want %g (%g)",
+                  c->rows, c->cols, c->m, got, sum, bound);
+        }
+    }
+    free(row);
+}
+
+/* The same bits for rows cut at `cut` and positions in calls of n. */
+static void check_bf16_cut(const bf16_case *c, const loam_matrix *w, const float *x, const float *y,
+                           size_t n, size_t cut) {
+    float *again = room(c->m * c->rows, sizeof *again);
+    uint16_t *packed = room(loam_bf16_bytes(n, c->cols), 1);
+    for (size_t i = 0; i < c->m; i += n) {
+        const size_t m = c->m - i < n ? c->m - i : n;
+        float *to = again + i * c->rows;
+        loam_k.bf16_pack(x + i * c->cols, c->cols, m, c->cols, packed);
+        loam_k.bf16_product(w, 0, cut, packed, m, to, c->rows, scratch);
+        loam_k.bf16_product(w, cut, c->rows - cut, packed, m, to + cut, c->rows, scratch);
+    }
+    check_same(y, again, c->m * c->rows, "bf16 %zu x %zu cut at row %zu, %zu positions a call",
+               c->rows, c->cols, cut, n);
+    free(packed);
+    free(again);
+}
+
+static void test_bf16_case(const bf16_case *c) {
+    matrix_room r =
+        make_matrix(LOAM_ELEMENT_BF16, 0, 0, LOAM_ELEMENT_F32, c->rows, c->cols, c->cols % 3);
+    float *x = room(c->m * c->cols, sizeof *x), *y = room(c->m * c->rows, sizeof *y);
+    uint16_t *packed = room(loam_bf16_bytes(c->m, c->cols), 1);
+    for (size_t i = 0; i < c->m * c->cols; i++) x[i] = wild();
+    for (size_t i = 0; i < c->m; i += 8) /* as ops packs */
+        loam_k.bf16_pack(x + i * c->cols, c->cols, c->m - i < 8 ? c->m - i : 8, c->cols,
+                         packed + loam_bf16_bytes(i, c->cols) / 2);
+    loam_k.bf16_product(&r.w, 0, c->rows, packed, c->m, y, c->rows, scratch);
+    check_bf16(c, &r.w, x, y);
+    check_bf16_cut(c, &r.w, x, y, 1, c->rows / 3);
+    check_bf16_cut(c, &r.w, x, y, 3, c->rows - c->rows / 5);
+    check_bf16_cut(c, &r.w, x, y, 16, c->rows / 2);
+    free(packed);
+    free(y);
+    free(x);
+    free_matrix(&r);
+}
+
+/* What is not finite in float_product is not finite here, and nothing else; small numbers. */
+static void test_bf16_specials(void) {
+    enum { ROWS = 20, COLS = 70, M = 11 };
+    matrix_room r = make_matrix(LOAM_ELEMENT_BF16, 0, 0, LOAM_ELEMENT_F32, ROWS, COLS, 0);
+    float x[M * COLS], want[M * ROWS], got[M * ROWS];
+    uint16_t *packed = room(loam_bf16_bytes(M, COLS), 1);
+    uint32_t quiet = 0x7f800001u; /* a NaN whose upper half alone would be an infinity */
+    for (size_t i = 0; i < M * COLS; i++) x[i] = uniform();
+    memcpy(&x[3 * COLS + 5], &quiet, 4);
+    x[5 * COLS + 69] = INFINITY;
+    x[6 * COLS + 40] = -INFINITY;
+    x[7 * COLS + 33] = 3.4e38f; /* rounded up, its upper half would be an infinity */
+    for (size_t k = 0; k < COLS; k++) x[8 * COLS + k] = 1e-39f * uniform();
+    put(LOAM_ELEMENT_BF16, r.data, 4 * COLS + 9, INFINITY);
+    put(LOAM_ELEMENT_BF16, r.data, 6 * COLS + 68, NAN);
+    for (size_t row = 0; row < ROWS; row++) put(LOAM_ELEMENT_BF16, r.data, row * COLS + 33, 0.5f);
+    ref.float_product(&r.w, 0, ROWS, x, COLS, M, want, ROWS, scratch);
+    loam_k.bf16_pack(x, COLS, M, COLS, packed);
+    loam_k.bf16_product(&r.w, 0, ROWS, packed, M, got, ROWS, scratch);
+    for (size_t i = 0; i < M * ROWS; i++) {
+        CHECK(!isfinite(want[i]) == !isfinite(got[i]), "bf16: position %zu row %zu: %g, want %g",
+              i / ROWS, i % ROWS, (double)got[i], (double)want[i]);
+        CHECK(!isfinite(want[i]) || fabsf(got[i] - want[i]) <= 1e-4f + 1e-4f * fabsf(want[i]),
+              "bf16: position %zu row %zu: %g, want %g", i / ROWS, i % ROWS, (double)got[i],
+              (double)want[i]);
+    }
+    CHECK(got[5 * ROWS] == want[5 * ROWS], "an infinity times %g", (double)want[5 * ROWS]);
+    free(packed);
+    free_matrix(&r);
+}
+
+static void test_bf16(void) {
+    static const bf16_case cases[] = {
+        {1, 1, 1},     {16, 32, 8},  {17, 31, 9},   {33, 33, 1},   {15, 2, 7},
+        {32, 0, 3},    {70, 300, 5}, {40, 512, 17}, {5, 513, 24},  {65, 1100, 30},
+        {31, 64, 530}, {0, 8, 2},    {8, 40, 0},    {48, 2080, 2},
+    };
+    CHECK(!loam_k.bf16_pack == !loam_k.bf16_product, "one without the other");
+    if (!loam_k.bf16_product) return;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) test_bf16_case(&cases[i]);
+    test_bf16_specials();
+}
+
 /* NaN and infinities flow; a NaN in one position or row touches no other. */
 static void test_specials(void) {
     enum { ROWS = 20, COLS = 64, M = 18 };
@@ -562,6 +670,7 @@ static void test_all(void) {
     test_affine();
     test_many_positions();
     test_dense();
+    test_bf16();
     test_specials();
     test_activations();
     test_rows();

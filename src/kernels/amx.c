@@ -1,4 +1,4 @@
-/* amx.c - AMX int8 tiles (Sapphire Rapids and later): the entries of the family. */
+/* amx.c - AMX tiles (Sapphire Rapids and later): the entries of the family. */
 #include "amx.h"
 
 void loam_kernels_use_amx(loam_kernels *k) {
@@ -7,5 +7,6 @@ void loam_kernels_use_amx(loam_kernels *k) {
 #if defined(LOAM_AMX)
     loam_amx_use_integer(k);
     loam_amx_use_panel(k);
+    loam_amx_use_bf16(k);
 #endif
 }

@@ -35,6 +35,7 @@ _Static_assert(sizeof(tile_config) == 64, "as LDTILECFG reads it");
 #define TILE_STORE(t, to, stride)   emulated_tile_store(t, to, stride)
 #define TILE_PRODUCT_S8_U8(c, a, b) emulated_tile_product_s8_u8(c, a, b)
 #define TILE_PRODUCT_S8(c, a, b)    emulated_tile_product_s8(c, a, b)
+#define TILE_PRODUCT_BF16(c, a, b)  emulated_tile_product_bf16(c, a, b)
 #else
 #define TILE_CONFIGURE(config) __asm__ volatile("ldtilecfg %0" ::"m"(*(config)))
 #define TILE_RELEASE()         __asm__ volatile("tilerelease" ::)
@@ -49,10 +50,13 @@ _Static_assert(sizeof(tile_config) == 64, "as LDTILECFG reads it");
 #define TILE_PRODUCT_S8_U8(c, a, b)                                                                \
     __asm__ volatile("tdpbsud %%tmm" #b ", %%tmm" #a ", %%tmm" #c ::)
 #define TILE_PRODUCT_S8(c, a, b) __asm__ volatile("tdpbssd %%tmm" #b ", %%tmm" #a ", %%tmm" #c ::)
+#define TILE_PRODUCT_BF16(c, a, b)                                                                 \
+    __asm__ volatile("tdpbf16ps %%tmm" #b ", %%tmm" #a ", %%tmm" #c ::)
 #endif
 
 void loam_amx_use_integer(loam_kernels *k);
 void loam_amx_use_panel(loam_kernels *k);
+void loam_amx_use_bf16(loam_kernels *k);
 
 #endif
 #endif

@@ -6,7 +6,8 @@
  * Kernels know pointers and sizes: no threads, no memory, no errors.  ref*.c says in plain
  * C what each entry means; a variant (avx2*.c, avx512vnni*.c, ...) replaces entries and must
  * give the SAME BITS, for any cut into rows, positions and calls, except that the sign of a
- * NaN and its payload are free.  To make that possible every order of summation is fixed:
+ * NaN and its payload are free (and but for one entry, bf16_product).  To make that possible
+ * every order of summation is fixed:
  *
  *   integer product   per output: groups ascending,  acc = fma(scale_g * d_g, (float)I_g, acc)
  *                     from 0, then groups ascending again,  acc = fma(bias_g, s_g, acc);
@@ -92,6 +93,13 @@ typedef struct loam_acts {
     const float *s;  /* [m, g_stride]: d_g * (float)(sum of x^ over the group) */
     size_t q_stride, g_stride;
 } loam_acts;
+
+/* What bf16_pack makes of m positions: tiles of 8 positions x 32 columns, hi and lo. */
+enum { LOAM_BF16_POSITIONS = 8, LOAM_BF16_UNIT = 32 };
+static inline size_t loam_bf16_bytes(size_t m, size_t cols) {
+    return (m + LOAM_BF16_POSITIONS - 1) / LOAM_BF16_POSITIONS *
+           ((cols + LOAM_BF16_UNIT - 1) / LOAM_BF16_UNIT) * 1024;
+}
 
 /* The row stride for `cols` activations: an odd number of 64 bytes, so that the rows of a tile
  * do not share sets of the cache. */
@@ -185,6 +193,19 @@ typedef struct loam_kernels {
      * are w = scale * q rounded, + bias rounded. */
     void (*float_product)(const loam_matrix *w, size_t row0, size_t n_rows, const float *x,
                           size_t x_stride, size_t m, float *y, size_t y_stride, void *scratch);
+
+    /* bf16 weights in `fast`, where the machine has a unit for them; NULL elsewhere, and
+     * float_product serves.  The one product without the reference's bits: y is sums in f32 of
+     * w * hi and of w * lo, where x ~ hi + lo, two bf16.  Its bits do not depend on the cut into
+     * rows, positions and calls, and without overflow it is within
+     *     (2^-16 + (cols / 32 + 20) * 2^-23) * sum |w_k x_k|  +  cols * 2^-124 * (1 + max |w|, |x|)
+     * of the exact sum (numbers below 2^-126 count as 0).  What is not finite in float_product is
+     * not finite here.
+     * bf16_pack: m positions into loam_bf16_bytes, all of a call; a multiple of 8 may be packed
+     * apart: position i stands at loam_bf16_bytes(i, cols).  packed is 64-byte aligned. */
+    void (*bf16_pack)(const float *x, size_t x_stride, size_t m, size_t cols, uint16_t *packed);
+    void (*bf16_product)(const loam_matrix *w, size_t row0, size_t n_rows, const uint16_t *packed,
+                         size_t m, float *y, size_t y_stride, void *scratch);
 
     /* y[i * y_stride + r] = fma(c_jr, x[i * LOAM_OUTLIERS + j], y), j = 0 .. LOAM_OUTLIERS - 1
      * ascending; c_jr is the f16 columns[j * c_stride + r], r < n_rows, i < m. */

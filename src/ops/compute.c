@@ -10,6 +10,10 @@ size_t loam_scratch_acts_bytes(size_t m, size_t cols) {
     return m * (loam_acts_stride(cols) + (2 * groups + LOAM_OUTLIERS) * sizeof(float));
 }
 
+size_t loam_scratch_bf16_bytes(size_t m, size_t cols) {
+    return loam_k.bf16_product ? loam_bf16_bytes(m, cols) : 0;
+}
+
 unsigned char *loam_scratch_workers(const loam_compute *c, size_t shared, size_t cols) {
     const size_t workers = c->pool ? loam_pool_size(c->pool) : 1;
     LOAM_ASSERT(shared + workers * loam_scratch_worker_bytes(cols) <= c->scratch_bytes);
@@ -25,6 +29,8 @@ loam_status loam_compute_reserve(loam_compute *c, size_t max_m, size_t max_cols,
         return loam_fail(err, LOAM_ERR_LIMIT, "scratch: %zu inputs of a matrix", max_cols);
     loam_kernels_ready();
     size_t shared = loam_scratch_acts_bytes(max_m, max_cols);
+    const size_t bf16 = loam_scratch_bf16_bytes(max_m, max_cols);
+    if (shared < bf16) shared = bf16;
     if (shared < LOAM_PARTIAL_BYTES) shared = LOAM_PARTIAL_BYTES;
     const size_t bytes = shared + workers * loam_scratch_worker_bytes(max_cols);
     if (bytes <= c->scratch_bytes) return LOAM_OK;

@@ -31,6 +31,8 @@ typedef struct linear_job {
     const float *x;        /* [m, cols] */
     size_t cols;
     int integer[MAX_WEIGHTS];
+    int bf16[MAX_WEIGHTS];
+    uint16_t *packed;  /* x for bf16_product, when all weights are of bf16 */
     loam_acts acts[2]; /* one for each group size in use */
     int8_t *q;
     float *d, *s;
@@ -152,6 +154,8 @@ static void multiply(const linear_job *j, size_t i_w, size_t row, size_t n, floa
         multiply_twice(j, row, n, y, stride, worker);
     else if (j->integer[i_w])
         loam_k.integer_product(&j->w[i_w], row, n, &j->acts[0], j->m, y, stride, scratch);
+    else if (j->packed)
+        loam_k.bf16_product(&j->w[i_w], row, n, j->packed, j->m, y, stride, scratch);
     else
         loam_k.float_product(&j->w[i_w], row, n, j->x, j->cols, j->m, y, stride, scratch);
     if (j->integer[i_w] && j->outlier_ids)
@@ -210,11 +214,21 @@ static void argmax_range(void *ctx, size_t begin, size_t end, unsigned worker) {
     }
 }
 
+/* Tiles begin .. end of positions. */
+static void pack_range(void *ctx, size_t begin, size_t end, unsigned worker) {
+    const linear_job *j = ctx;
+    const size_t first = begin * LOAM_BF16_POSITIONS, last = end * LOAM_BF16_POSITIONS;
+    (void)worker;
+    loam_k.bf16_pack(j->x + first * j->cols, j->cols, (last < j->m ? last : j->m) - first, j->cols,
+                     j->packed + loam_bf16_bytes(first, j->cols) / sizeof *j->packed);
+}
+
 static void run(loam_compute *c, linear_job *j, size_t line, loam_range_fn fn) {
-    size_t shared = 0, work = 0, group = 0;
+    size_t shared = 0, work = 0, group = 0, n_bf16 = 0;
 
     for (size_t i = 0; i < j->n_w; i++) {
         work += j->rows[i] * j->cols * j->m;
+        n_bf16 += (size_t)j->bf16[i];
         if (j->integer[i]) group = (size_t)j->w[i].group;
     }
     if (group) {
@@ -222,6 +236,12 @@ static void run(loam_compute *c, linear_job *j, size_t line, loam_range_fn fn) {
         j->scratch = loam_scratch_workers(c, shared, j->cols);
         j->scratch_stride = loam_scratch_worker_bytes(j->cols);
         quantize(c, j, group);
+    } else if (n_bf16 == j->n_w) {
+        j->packed = c->scratch;
+        shared = loam_scratch_bf16_bytes(j->m, j->cols);
+        j->scratch = loam_scratch_workers(c, shared, j->cols);
+        const size_t tiles = (j->m + LOAM_BF16_POSITIONS - 1) / LOAM_BF16_POSITIONS;
+        loam_split(c->pool, tiles, 1, j->m * j->cols, pack_range, j);
     } else {
         j->scratch = loam_scratch_workers(c, 0, j->cols);
     }
@@ -238,6 +258,8 @@ static void set_weight(const loam_compute *c, linear_job *j, const loam_weight *
     j->rows[i] = w->rows;
     j->bias[i] = w->bias;
     j->integer[i] = c->precision == LOAM_FAST && w->format == LOAM_FORMAT_AFFINE;
+    j->bf16[i] =
+        c->precision == LOAM_FAST && w->format == LOAM_FORMAT_BF16 && loam_k.bf16_product != NULL;
     if (!j->integer[i]) return;
     j->two_terms = w->two_terms;
     LOAM_ASSERT(!w->two_terms || !w->outlier_ids);

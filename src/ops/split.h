@@ -29,6 +29,7 @@ static inline void loam_split(loam_pool *pool, size_t n, size_t grain, size_t wo
 /* Scratch: | shared | worker 0: kernel, block | worker 1 | ...   sizes are multiples of 64 */
 size_t loam_scratch_worker_bytes(size_t cols);
 size_t loam_scratch_acts_bytes(size_t m, size_t cols);
+size_t loam_scratch_bf16_bytes(size_t m, size_t cols); /* 0 without a unit for bf16 */
 /* Worker's part behind `shared` bytes; asserts that the reserve was large enough for all. */
 unsigned char *loam_scratch_workers(const loam_compute *c, size_t shared, size_t cols);
 
