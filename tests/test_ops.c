@@ -230,9 +230,19 @@ static void add_outliers(loam_weight *w, uint32_t *ids, uint16_t *columns) {
     const size_t step = w->cols / LOAM_OUTLIERS;
     for (size_t j = 0; j < LOAM_OUTLIERS; j++) {
         ids[j] = (uint32_t)(j * step + rnd() % step);
-        for (size_t r = 0; r < w->rows; r++)
-            columns[j * w->rows + r] = loam_f32_to_f16(loam_weight_at(w, r, ids[j]));
     }
+    float *row = room(w->cols, sizeof *row), *some = room(w->rows * LOAM_OUTLIERS, sizeof *some);
+    loam_weight_columns(w, 0, w->rows, ids, LOAM_OUTLIERS, some);
+    for (size_t r = 0; r < w->rows; r++) {
+        loam_weight_row(w, r, row);
+        for (size_t j = 0; j < LOAM_OUTLIERS; j++) {
+            CHECK(some[j * w->rows + r] == row[ids[j]], "row %zu column %u: %.9g, not %.9g", r,
+                  ids[j], (double)some[j * w->rows + r], (double)row[ids[j]]);
+            columns[j * w->rows + r] = loam_f32_to_f16(row[ids[j]]);
+        }
+    }
+    free(row);
+    free(some);
     w->outlier_ids = ids;
     w->outliers = columns;
     w->outlier_stride = w->rows;

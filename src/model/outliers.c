@@ -30,7 +30,7 @@ struct loam_outliers {
     loam_status status;
     site_columns *sites; /* [n_layers, LOAM_SITES] */
     double *gain;        /* [widest] scratch */
-    float *x;            /* [widest] scratch */
+    double *room;        /* see loam_outliers_weigh */
 };
 
 static size_t widest(const loam_decoder *d) {
@@ -72,31 +72,95 @@ static size_t weights_of(const loam_outliers *o, size_t layer, loam_site site, l
     return n;
 }
 
-static size_t largest(const float *x, size_t n) {
-    size_t at = 0;
-    for (size_t k = 1; k < n; k++)
-        if (fabsf(x[k]) > fabsf(x[at])) at = k;
-    return at;
+/* ---- what columns are worth ---- */
+
+typedef struct weigh_job {
+    const float *x; /* [m, cols] */
+    size_t m, cols, group;
+    double *gain;    /* [cols] */
+    double *energy;  /* [m], 0: does not count */
+    double *squares; /* [m, cols / group] */
+} weigh_job;
+
+static void measure_range(void *ctx, size_t begin, size_t end, unsigned worker) {
+    const weigh_job *j = ctx;
+    (void)worker;
+    for (size_t i = begin; i < end; i++) {
+        const float *x = j->x + i * j->cols;
+        double energy = 0.0;
+        for (size_t k = 0; k < j->cols; k++) energy += (double)x[k] * (double)x[k];
+        j->energy[i] = energy > 0.0 && energy < HUGE_VAL ? energy : 0.0;
+    }
 }
 
-/* Add what each column of one position is worth; returns the sum of its groups' squares. */
-static double weigh_position(const loam_outliers *o, const float *x, size_t cols, size_t group) {
-    double energy = 0.0, squares = 0.0;
-    for (size_t k = 0; k < cols; k++) energy += (double)x[k] * (double)x[k];
-    if (!(energy > 0.0 && energy < HUGE_VAL)) return 0.0;
-    memcpy(o->x, x, cols * sizeof *x);
-    for (size_t k = 0; k < cols; k += group) {
-        size_t at = k + largest(o->x + k, group);
-        for (int round = 0; round < GAIN_ROUNDS; round++) {
-            const double a = (double)o->x[at] * (double)o->x[at] / energy;
-            const size_t from = at;
-            if (round == 0) squares += a;
-            o->x[at] = 0.0f;
-            at = k + largest(o->x + k, group);
-            o->gain[from] += a - (double)o->x[at] * (double)o->x[at] / energy;
+/* The largest of a group, descending, the first of equals first; values by their bits, which order
+ * like |x| where x is finite. */
+typedef struct ranking {
+    uint32_t value[GAIN_ROUNDS + 1];
+    size_t at[GAIN_ROUNDS + 1];
+} ranking;
+
+static ranking rank(const float *x, size_t group) {
+    ranking r = {{0}, {0}};
+    for (size_t k = 0; k < group; k++) {
+        uint32_t v;
+        memcpy(&v, x + k, sizeof v);
+        v &= 0x7fffffffu;
+        if (v <= r.value[GAIN_ROUNDS]) continue;
+        size_t i = GAIN_ROUNDS;
+        for (; i > 0 && v > r.value[i - 1]; i--) {
+            r.value[i] = r.value[i - 1];
+            r.at[i] = r.at[i - 1];
+        }
+        r.value[i] = v;
+        r.at[i] = k;
+    }
+    return r;
+}
+
+static double square_of(uint32_t value, double energy) {
+    float x;
+    memcpy(&x, &value, sizeof x);
+    return (double)x * (double)x / energy;
+}
+
+static void weigh_range(void *ctx, size_t begin, size_t end, unsigned worker) {
+    const weigh_job *j = ctx;
+    const size_t n_groups = j->cols / j->group;
+    (void)worker;
+    for (size_t g = begin; g < end; g++) {
+        double *gain = j->gain + g * j->group;
+        for (size_t k = 0; k < j->group; k++) gain[k] = 0.0;
+        for (size_t i = 0; i < j->m; i++) {
+            double *square = &j->squares[i * n_groups + g];
+            *square = 0.0;
+            if (j->energy[i] == 0.0) continue;
+            const ranking r = rank(j->x + i * j->cols + g * j->group, j->group);
+            double a = square_of(r.value[0], j->energy[i]);
+            *square = a;
+            for (size_t n = 0; n < GAIN_ROUNDS; n++) {
+                const double next = square_of(r.value[n + 1], j->energy[i]);
+                gain[r.at[n]] += a - next;
+                a = next;
+            }
         }
     }
-    return squares;
+}
+
+double loam_outliers_weigh(loam_pool *pool, const float *x, size_t m, size_t cols, size_t group,
+                           double *gain, double *room) {
+    const size_t n_groups = cols / group;
+    weigh_job j = {x, m, cols, group, gain, room, room + m};
+    double sum = 0.0;
+
+    loam_pool_for(pool, m, 1, measure_range, &j);
+    loam_pool_for(pool, n_groups, 4, weigh_range, &j);
+    for (size_t i = 0; i < m; i++) {
+        double squares = 0.0;
+        for (size_t g = 0; g < n_groups; g++) squares += j.squares[i * n_groups + g];
+        sum += squares;
+    }
+    return sum;
 }
 
 /* The columns that are worth most, ascending; 0: they are not worth it. */
@@ -116,18 +180,34 @@ static int choose(const loam_outliers *o, size_t cols, double squares, uint32_t 
     return sum > LEAST_GAIN * squares;
 }
 
+/* ---- their weights ---- */
+
 typedef struct extract_job {
     const loam_weight *w;
     const uint32_t *ids;
     uint16_t *out; /* [LOAM_OUTLIERS, rows] */
 } extract_job;
 
+/* f16 numbers are made of EXTRACT_ROWS at a time. */
+enum { EXTRACT_ROWS = 64 };
+
 static void extract_range(void *ctx, size_t begin, size_t end, unsigned worker) {
     const extract_job *j = ctx;
+    float part[LOAM_OUTLIERS * EXTRACT_ROWS];
     (void)worker;
-    for (size_t row = begin; row < end; row++)
+    for (size_t row = begin; row < end; row += EXTRACT_ROWS) {
+        const size_t n = end - row < EXTRACT_ROWS ? end - row : EXTRACT_ROWS;
+        loam_weight_columns(j->w, row, n, j->ids, LOAM_OUTLIERS, part);
         for (size_t i = 0; i < LOAM_OUTLIERS; i++)
-            j->out[i * j->w->rows + row] = loam_f32_to_f16(loam_weight_at(j->w, row, j->ids[i]));
+            loam_k.f32_to_f16(part + i * n, n, j->out + i * j->w->rows + row);
+    }
+}
+
+void loam_outliers_extract(loam_pool *pool, const loam_weight *w, const uint32_t *ids,
+                           uint16_t *out) {
+    extract_job j = {w, ids, out};
+    loam_kernels_ready();
+    loam_pool_for(pool, w->rows, EXTRACT_ROWS, extract_range, &j);
 }
 
 static int all_finite_f16(const uint16_t *x, size_t n) {
@@ -141,13 +221,12 @@ void loam_outliers_observe(loam_outliers *o, size_t layer, loam_site site, const
     loam_weight *w[3];
     const size_t n = weights_of(o, layer, site, w);
     site_columns *s = &o->sites[layer * LOAM_SITES + site];
-    double squares = 0.0;
 
     if (n == 0 || o->status) return;
+    LOAM_ASSERT(m <= N_IDS);
     const size_t cols = w[0]->cols;
-    memset(o->gain, 0, cols * sizeof *o->gain);
-    for (size_t i = 0; i < m; i++)
-        squares += weigh_position(o, x + i * cols, cols, (size_t)w[0]->group);
+    const double squares =
+        loam_outliers_weigh(o->pool, x, m, cols, (size_t)w[0]->group, o->gain, o->room);
     if (!choose(o, cols, squares, s->ids)) return;
     for (size_t i = 0; i < n; i++) {
         s->values[i] = loam_alloc(w[i]->rows * LOAM_OUTLIERS, sizeof *s->values[i]);
@@ -155,8 +234,7 @@ void loam_outliers_observe(loam_outliers *o, size_t layer, loam_site site, const
             o->status = LOAM_ERR_MEMORY;
             return;
         }
-        extract_job j = {w[i], s->ids, s->values[i]};
-        loam_pool_for(o->pool, w[i]->rows, 64, extract_range, &j);
+        loam_outliers_extract(o->pool, w[i], s->ids, s->values[i]);
         if (!all_finite_f16(s->values[i], w[i]->rows * LOAM_OUTLIERS)) return; /* as it was */
     }
     for (size_t i = 0; i < n; i++) {
@@ -199,14 +277,14 @@ loam_status loam_outliers_find(const loam_decoder *d, loam_pool *pool, loam_err 
     if (o->found || d->config.n_layers == 0 || !any_affine(d)) goto done;
     o->pool = pool;
     o->gain = loam_alloc(widest(d), sizeof *o->gain);
-    o->x = loam_alloc(widest(d), sizeof *o->x);
+    o->room = loam_alloc(loam_outliers_weigh_room(N_IDS, widest(d)), sizeof *o->room);
     if (!o->sites) o->sites = loam_alloc(d->config.n_layers * LOAM_SITES, sizeof *o->sites);
-    if (o->gain && o->x && o->sites)
+    if (o->gain && o->room && o->sites)
         st = look(o, err);
     else
         st = loam_fail(err, LOAM_ERR_MEMORY, "%s: out of memory", d->folder);
     free(o->gain);
-    free(o->x);
+    free(o->room);
     o->found = !st;
 done:
     pthread_mutex_unlock(&o->lock);

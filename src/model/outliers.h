@@ -33,4 +33,18 @@ loam_status loam_outliers_find(const loam_decoder *d, loam_pool *pool, loam_err 
 void loam_outliers_observe(loam_outliers *o, size_t layer, loam_site site, const float *x,
                            size_t m);
 
+/* Its parts.  What each column of x [m, cols] is worth: over positions and groups, what taking the
+ * three largest of a group one after the other takes off the square of its largest, as a share of the
+ * position's energy; gain [cols] is set.  Returns the sum of the squares themselves, as such shares.
+ * Positions whose energy is 0 or not finite do not count.  `room` holds
+ * loam_outliers_weigh_room(m, cols) numbers. */
+double loam_outliers_weigh(loam_pool *pool, const float *x, size_t m, size_t cols, size_t group,
+                           double *gain, double *room);
+static inline size_t loam_outliers_weigh_room(size_t m, size_t cols) {
+    return m * (1 + cols / 32);
+}
+/* Columns `ids` of w [rows, cols] as f16 [LOAM_OUTLIERS, rows]. */
+void loam_outliers_extract(loam_pool *pool, const loam_weight *w, const uint32_t *ids,
+                           uint16_t *out);
+
 #endif

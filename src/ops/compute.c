@@ -100,14 +100,35 @@ static float scalar_at(loam_dtype t, const void *p, size_t i) {
     }
 }
 
-float loam_weight_at(const loam_weight *w, size_t row, size_t col) {
-    LOAM_ASSERT(w->format == LOAM_FORMAT_AFFINE && row < w->rows && col < w->cols);
-    const size_t bits = (size_t)w->bits, at = col * bits, g = (size_t)w->group;
-    const unsigned char *p = (const unsigned char *)w->data + row * (w->cols / 8 * bits) + at / 8;
-    unsigned q = (unsigned)p[0] >> at % 8;
-    if (at % 8 + bits > 8) q |= (unsigned)p[1] << (8 - at % 8);
-    q &= (1u << bits) - 1;
-    const size_t scale = row * (w->cols / g) + col / g;
-    const float scaled = scalar_at(w->scale_dtype, w->scales, scale) * (float)q;
-    return scaled + scalar_at(w->scale_dtype, w->biases, scale);
+typedef struct column_place {
+    size_t at, group; /* byte of the row; its scale */
+    unsigned shift;
+} column_place;
+
+void loam_weight_columns(const loam_weight *w, size_t row, size_t n_rows, const uint32_t *cols,
+                         size_t n_cols, float *out) {
+    enum { MAX_COLS = 64 };
+    const size_t bits = (size_t)w->bits, n_groups = w->cols / (size_t)w->group;
+    const size_t row_bytes = w->cols / 8 * bits;
+    const unsigned mask = (1u << bits) - 1;
+    column_place place[MAX_COLS];
+
+    LOAM_ASSERT(w->format == LOAM_FORMAT_AFFINE && row + n_rows <= w->rows && n_cols <= MAX_COLS);
+    for (size_t i = 0; i < n_cols; i++) {
+        LOAM_ASSERT(cols[i] < w->cols);
+        place[i].at = cols[i] * bits / 8;
+        place[i].shift = (unsigned)(cols[i] * bits % 8);
+        place[i].group = cols[i] / (size_t)w->group;
+    }
+    for (size_t r = 0; r < n_rows; r++) {
+        const unsigned char *p = (const unsigned char *)w->data + (row + r) * row_bytes;
+        for (size_t i = 0; i < n_cols; i++) {
+            const unsigned shift = place[i].shift;
+            unsigned q = (unsigned)p[place[i].at] >> shift;
+            if (shift + bits > 8) q |= (unsigned)p[place[i].at + 1] << (8 - shift);
+            const size_t scale = (row + r) * n_groups + place[i].group;
+            const float scaled = scalar_at(w->scale_dtype, w->scales, scale) * (float)(q & mask);
+            out[i * n_rows + r] = scaled + scalar_at(w->scale_dtype, w->biases, scale);
+        }
+    }
 }

@@ -120,8 +120,10 @@ void loam_stack_linear(loam_compute *c, const loam_stack *s, const loam_activati
                        const float *x, size_t x_stride, size_t m, const loam_wide_room *room,
                        float *y);
 
-/* One weight, dequantised to f32 (affine only). */
-float loam_weight_at(const loam_weight *w, size_t row, size_t col);
+/* Some columns (at most 64) of n_rows rows from `row`, dequantised to f32: out [n_cols, n_rows];
+ * affine only. */
+void loam_weight_columns(const loam_weight *w, size_t row, size_t n_rows, const uint32_t *cols,
+                         size_t n_cols, float *out);
 /* One row of an embedding table, dequantised to f32: out [cols]. */
 void loam_weight_row(const loam_weight *w, size_t row, float *out);
 
