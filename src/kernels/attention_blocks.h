@@ -50,6 +50,20 @@ static void load_values(const loam_attention *a, size_t key, size_t n, size_t d,
 /* Scores x of a row become p over s, which is not empty. */
 static void soften(const loam_attention *a, float *x, span s, float *max, float *sum);
 static void scale_row(const float *x, size_t n, float f, float *y); /* y = x * f */
+/* For a call of few rows: out += p * values over keys key .. key + n, all columns, without a panel;
+ * p is SCORES apart, out head_dim. */
+static int can_add_few(const loam_attention *a);
+static void add_few(const loam_attention *a, size_t key, size_t n, const float *p, size_t m,
+                    float *out);
+
+/* Rows key .. key + n of k or v, to be read soon: in pieces, which is no stream that the machine
+ * would notice by itself. */
+static void fetch(const loam_attention *a, const void *base, size_t key, size_t n) {
+    const size_t size = a->f16 ? 2 : 4, row = a->kv_stride * size, bytes = a->head_dim * size;
+    const char *p = (const char *)base + key * row;
+    for (size_t j = 0; j < n; j++, p += row)
+        for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i, 0, 2);
+}
 
 static attention_room lay_out(void *scratch, const loam_attention *a) {
     const size_t hd = a->head_dim, rows = a->n_rows;
@@ -64,20 +78,31 @@ static attention_room lay_out(void *scratch, const loam_attention *a) {
 /* What each row sees of the segment, empty as begin == end; both ends ascend with the rows. */
 static span find_spans(const loam_attention *a, span *s) {
     span all = {KEYS, 0};
-    for (size_t t = 0; t < a->n_rows; t++) {
-        const size_t limit = a->causal ? a->limit + t / a->n_rep : a->last;
+    size_t limit = a->causal ? a->limit : a->last;
+    for (size_t t = 0; t < a->n_rows; limit += a->causal ? 1 : 0) {
         size_t end = limit < a->last ? limit : a->last;
         size_t begin = a->window > 0 && limit > a->window ? limit - a->window : 0;
         if (end < a->first) end = a->first;
         if (begin < a->first) begin = a->first;
         if (begin > end) begin = end;
-        s[t].begin = begin - a->first;
-        s[t].end = end - a->first;
+        const span here = {begin - a->first, end - a->first};
+        for (size_t i = 0; i < a->n_rep && t < a->n_rows; i++) s[t++] = here;
         if (begin == end) continue;
-        if (s[t].begin < all.begin) all.begin = s[t].begin;
-        if (s[t].end > all.end) all.end = s[t].end;
+        if (here.begin < all.begin) all.begin = here.begin;
+        if (here.end > all.end) all.end = here.end;
     }
     return all;
+}
+
+/* The queries times what brings their scores to log2, or to tanh's argument. */
+static void scale_queries(const loam_attention *a, float *to) {
+    const float f = a->softcap > 0.0f ? a->scale / a->softcap : a->scale * LOAM_LOG2E;
+    const float *q = a->q;
+    for (size_t t = 0; t < a->n_rows; q += a->q_stride) {
+        const size_t n = a->n_rows - t < a->n_rep ? a->n_rows - t : a->n_rep;
+        scale_row(q, n * a->head_dim, f, to + t * a->head_dim);
+        t += n;
+    }
 }
 
 static size_t tile_rows(const loam_attention *a, size_t t) {
@@ -87,7 +112,10 @@ static size_t tile_rows(const loam_attention *a, size_t t) {
 /* Scores of all rows that see some of the keys. */
 static void score(const loam_attention *a, const attention_room *r, const span *s, span all) {
     for (size_t j = all.begin / COLS * COLS; j < all.end; j += COLS) {
-        load_keys(a, a->first + j, all.end - j < COLS ? all.end - j : COLS, r->panel, r->buffer);
+        const size_t n = all.end - j < COLS ? all.end - j : COLS;
+        fetch(a, a->v, a->first + j, n);
+        fetch(a, a->k, a->first + j + n, n);
+        load_keys(a, a->first + j, n, r->panel, r->buffer);
         for (size_t t = 0; t < a->n_rows; t += TILE_ROWS) {
             const size_t m = tile_rows(a, t);
             const TILE tile = {.x = r->q + t * a->head_dim,
@@ -103,23 +131,32 @@ static void score(const loam_attention *a, const attention_room *r, const span *
     }
 }
 
-typedef struct columns { /* sixteen of the outputs */
-    const attention_room *r;
+typedef struct columns { /* sixteen of the outputs, or all where there is no panel */
+    const loam_attention *a;
+    const float *scores, *panel;
     float *out; /* column of row 0 */
     size_t dim;
 } columns;
 
 /* Rows t .. t + m += p * values over keys begin .. end. */
 static void add_values(const columns *c, size_t t, size_t m, size_t begin, size_t end) {
-    const TILE tile = {.x = c->r->scores + t * SCORES + begin,
+    const float *p = c->scores + t * SCORES + begin;
+    float *out = c->out + t * c->dim;
+
+    if (begin >= end) return;
+    if (!c->panel) {
+        add_few(c->a, c->a->first + begin, end - begin, p, m, out);
+        return;
+    }
+    const TILE tile = {.x = p,
                        .x_stride = SCORES,
-                       .b = c->r->panel + begin * COLS,
+                       .b = c->panel + begin * COLS,
                        .b_stride = COLS,
                        .n_k = end - begin,
-                       .y = c->out + t * c->dim,
+                       .y = out,
                        .y_stride = c->dim,
                        .begin = 0};
-    if (begin < end) TILE_RUN(&tile, m);
+    TILE_RUN(&tile, m);
 }
 
 /* The m rows from t on, each over its span of s, in ascending order of keys. */
@@ -130,37 +167,54 @@ static void add_tile(const columns *c, const span *s, size_t t, size_t m) {
         return;
     }
     /* as a row's keys begin it joins those above it, as they end the row leaves */
-    for (size_t i = t; i + 1 < t + m; i++) add_values(c, t, i + 1 - t, s[i].begin, s[i + 1].begin);
+    for (size_t i = t; s[i].begin < begin; i++)
+        add_values(c, t, i + 1 - t, s[i].begin, s[i + 1].begin);
     add_values(c, t, m, begin, end);
-    for (size_t i = t; i + 1 < t + m; i++)
+    for (size_t i = t; i + 1 < t + m && s[t + m - 1].end > end; i++)
         add_values(c, i + 1, t + m - 1 - i, s[i].end, s[i + 1].end);
+}
+
+/* out = p * values. */
+static void combine(const loam_attention *a, const attention_room *r, const span *s, span all,
+                    float *out, size_t dim) {
+    columns c = {.a = a, .scores = r->scores, .out = out, .dim = dim};
+
+    memset(out, 0, a->n_rows * dim * sizeof *out);
+    if (all.begin >= all.end) return;
+    if (can_add_few(a)) {
+        add_tile(&c, s, 0, a->n_rows);
+        return;
+    }
+    c.panel = r->panel;
+    for (size_t d = 0; d < dim; d += COLS) {
+        load_values(a, a->first + all.begin, all.end - all.begin, d, r->panel + all.begin * COLS);
+        c.out = out + d;
+        for (size_t t = 0; t < a->n_rows; t += TILE_ROWS) add_tile(&c, s, t, tile_rows(a, t));
+    }
 }
 
 static void attention_by_blocks(const loam_attention *a, float *max, float *sum, float *out,
                                 void *scratch) {
     const size_t hd = a->head_dim, dim = (hd + 15) / 16 * 16;
     const attention_room r = lay_out(scratch, a);
-    const float f = a->softcap > 0.0f ? a->scale / a->softcap : a->scale * LOAM_LOG2E;
     float *o = dim == hd ? out : r.out;
     span s[ROWS];
     const span all = find_spans(a, s);
 
-    for (size_t t = 0; t < a->n_rows; t++)
-        scale_row(a->q + t / a->n_rep * a->q_stride + t % a->n_rep * hd, hd, f, r.q + t * hd);
+    if (!a->again) scale_queries(a, r.q);
     score(a, &r, s, all);
     for (size_t t = 0; t < a->n_rows; t++) {
         max[t] = -__builtin_inff();
         sum[t] = 0.0f;
         if (s[t].begin < s[t].end) soften(a, r.scores + t * SCORES, s[t], &max[t], &sum[t]);
     }
-    memset(o, 0, a->n_rows * dim * sizeof *o);
-    for (size_t d = 0; d < dim && all.begin < all.end; d += COLS) {
-        const columns c = {&r, o + d, dim};
-        load_values(a, a->first + all.begin, all.end - all.begin, d, r.panel + all.begin * COLS);
-        for (size_t t = 0; t < a->n_rows; t += TILE_ROWS) add_tile(&c, s, t, tile_rows(a, t));
-    }
+    combine(a, &r, s, all, o, dim);
     for (size_t t = 0; t < a->n_rows && o != out; t++)
         memcpy(out + t * hd, o + t * dim, hd * sizeof *out);
+}
+
+static void attention_finish(const float *out, float sum, size_t head_dim, float *y) {
+    scale_row(out, head_dim, sum == 0.0f ? 0.0f : 1.0f / sum, y);
 }
 
 #endif

@@ -82,6 +82,61 @@ static void load_values(const loam_attention *a, size_t key, size_t n, size_t d,
     }
 }
 
+/* m rows of 8 * regs columns from d on. */
+LOAM_INLINE void add_columns(const loam_attention *a, size_t key, size_t n, size_t d,
+                             const float *p, size_t m, size_t regs, float *out) {
+    const uint16_t *v = (const uint16_t *)a->v + key * a->kv_stride + d;
+    __m256 acc[12];
+
+    out += d;
+#pragma GCC unroll 3
+    for (size_t i = 0; i < m; i++)
+#pragma GCC unroll 8
+        for (size_t c = 0; c < regs; c++)
+            acc[i * regs + c] = _mm256_loadu_ps(out + i * a->head_dim + 8 * c);
+    for (size_t j = 0; j < n; j++, v += a->kv_stride) {
+        __m256 x[3];
+#pragma GCC unroll 3
+        for (size_t i = 0; i < m && regs > 2; i++) x[i] = _mm256_broadcast_ss(p + i * SCORES + j);
+#pragma GCC unroll 8
+        for (size_t c = 0; c < regs; c++) {
+            const __m256 b = _mm256_cvtph_ps(load128(v + 8 * c));
+#pragma GCC unroll 3
+            for (size_t i = 0; i < m; i++)
+                acc[i * regs + c] =
+                    _mm256_fmadd_ps(b, regs > 2 ? x[i] : _mm256_broadcast_ss(p + i * SCORES + j),
+                                    acc[i * regs + c]);
+        }
+    }
+#pragma GCC unroll 3
+    for (size_t i = 0; i < m; i++)
+#pragma GCC unroll 8
+        for (size_t c = 0; c < regs; c++)
+            _mm256_storeu_ps(out + i * a->head_dim + 8 * c, acc[i * regs + c]);
+}
+
+/* With four rows and more, values in a panel are as fast. */
+static int can_add_few(const loam_attention *a) {
+    return a->f16 && a->n_rows <= 3 && a->head_dim % 16 == 0;
+}
+
+static void add_few(const loam_attention *a, size_t key, size_t n, const float *p, size_t m,
+                    float *out) {
+    size_t d = 0;
+    const size_t hd = a->head_dim;
+    for (; m == 1 && d + 64 <= hd; d += 64) add_columns(a, key, n, d, p, 1, 8, out);
+    for (; m == 2 && d + 32 <= hd; d += 32) add_columns(a, key, n, d, p, 2, 4, out);
+    for (; m == 3 && d + 32 <= hd; d += 32) add_columns(a, key, n, d, p, 3, 4, out);
+    for (; d < hd; d += 16) {
+        if (m == 1)
+            add_columns(a, key, n, d, p, 1, 2, out);
+        else if (m == 2)
+            add_columns(a, key, n, d, p, 2, 2, out);
+        else
+            add_columns(a, key, n, d, p, 3, 2, out);
+    }
+}
+
 LOAM_INLINE __m256 lanes_in(size_t i, span s) {
     const __m256i index =
         _mm256_add_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32((int)i));
@@ -169,6 +224,7 @@ static void attention_merge_avx2(float *max, float *sum, float *out, float max2,
 void loam_avx2_use_attention(loam_kernels *k) {
     k->attention = attention_by_blocks;
     k->attention_merge = attention_merge_avx2;
+    k->attention_finish = attention_finish;
 }
 
 #endif

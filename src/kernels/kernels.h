@@ -136,6 +136,7 @@ typedef struct loam_attention {
     size_t limit, window;
     size_t first, last; /* this segment; first is a multiple of LOAM_KEY_SEGMENT */
     float scale, softcap;
+    int again; /* the last call with this scratch had the same queries */
 } loam_attention;
 
 /* Rows of one call: they and their outputs fit a worker's scratch whatever the head's size. */

@@ -31,6 +31,21 @@ static void load_values(const loam_attention *a, size_t key, size_t n, size_t d,
     }
 }
 
+static int can_add_few(const loam_attention *a) {
+    (void)a;
+    return 0;
+}
+
+static void add_few(const loam_attention *a, size_t key, size_t n, const float *p, size_t m,
+                    float *out) {
+    (void)a;
+    (void)key;
+    (void)n;
+    (void)p;
+    (void)m;
+    (void)out;
+}
+
 LOAM_INLINE uint32x4_t lanes_in(size_t i, span s) {
     static const uint32_t index[4] = {0, 1, 2, 3};
     const uint32x4_t at = vaddq_u32(vld1q_u32(index), vdupq_n_u32((uint32_t)i));
@@ -97,6 +112,7 @@ static void attention_merge_neon(float *max, float *sum, float *out, float max2,
 void loam_neon_use_attention(loam_kernels *k) {
     k->attention = attention_by_blocks;
     k->attention_merge = attention_merge_neon;
+    k->attention_finish = attention_finish;
 }
 
 #endif

@@ -7,6 +7,7 @@
  */
 #include "ops/split.h"
 #include <math.h>
+#include <stdatomic.h>
 
 /* NOLINTBEGIN(readability-function-size, readability-non-const-parameter): ops.h's signatures */
 
@@ -29,6 +30,7 @@ typedef struct attention_job {
     /* split: states of segments seg0 .. of this round, [segments][m * n_heads][head_dim + 2] */
     float *partial;
     size_t seg0, n_segments;
+    atomic_size_t *next; /* item that nobody has taken */
 } attention_job;
 
 typedef struct state { /* of the rows of an item, in a worker's block */
@@ -85,6 +87,7 @@ static void attend(const attention_job *j, loam_attention *a, unsigned worker) {
         state *to = n == 0 ? &s : &next;
         a->first = seg * LOAM_KEY_SEGMENT;
         a->last = min_size(a->first + LOAM_KEY_SEGMENT, end);
+        a->again = n > 0;
         loam_k.attention(a, to->max, to->sum, to->out, scratch);
         for (size_t t = 0; n > 0 && t < a->n_rows; t++)
             loam_k.attention_merge(&s.max[t], &s.sum[t], s.out + t * hd, next.max[t], next.sum[t],
@@ -94,11 +97,16 @@ static void attend(const attention_job *j, loam_attention *a, unsigned worker) {
         loam_k.attention_finish(s.out + t * hd, s.sum[t], hd, output_row(j, a, t));
 }
 
-static void attend_range(void *ctx, size_t begin, size_t end, unsigned worker) {
+/* Workers take items one at a time, the longest first: the last tile sees the most keys. */
+static void attend_items(void *ctx, size_t begin, size_t end, unsigned worker) {
     const attention_job *j = ctx;
-    for (size_t i = begin; i < end; i++) {
-        /* tiles run fastest, the long ones first: the last tile sees the most keys */
-        const size_t tile = j->n_tiles - 1 - i % j->n_tiles, rest = i / j->n_tiles;
+    const size_t per_tile = j->n_kv_heads * j->n_parts, n = per_tile * j->n_tiles;
+    (void)begin;
+    (void)end;
+    for (;;) {
+        const size_t i = atomic_fetch_add_explicit(j->next, 1, memory_order_relaxed);
+        if (i >= n) return;
+        const size_t tile = j->n_tiles - 1 - i / per_tile, rest = i % per_tile;
         loam_attention a = item_of(j, rest / j->n_parts, rest % j->n_parts, tile);
         attend(j, &a, worker);
     }
@@ -108,10 +116,10 @@ static void attend_range(void *ctx, size_t begin, size_t end, unsigned worker) {
 static void segment_range(void *ctx, size_t begin, size_t end, unsigned worker) {
     const attention_job *j = ctx;
     unsigned char *scratch = j->scratch + worker * j->scratch_stride;
-    const size_t hd = j->head_dim, per_segment = j->n_kv_heads * j->n_parts * j->n_tiles;
+    const size_t hd = j->head_dim;
 
     for (size_t i = begin; i < end; i++) {
-        const size_t seg = i / per_segment, item = i % per_segment, tile = item % j->n_tiles;
+        const size_t seg = i % j->n_segments, item = i / j->n_segments, tile = item % j->n_tiles;
         const size_t rest = item / j->n_tiles, kv = rest / j->n_parts, part = rest % j->n_parts;
         loam_attention a = item_of(j, kv, part, tile);
         state s = {.out = (float *)(void *)(scratch + j->scratch_stride - LOAM_BLOCK_BYTES)};
@@ -163,6 +171,13 @@ static void attend_split(loam_compute *c, attention_job *j, size_t n_keys) {
                                 j->y + r * hd);
 }
 
+/* Positions of an item: as many as a call takes, fewer to get `want` items of m positions. */
+static size_t tile_of(size_t m, size_t most, size_t want) {
+    const size_t even = (m + want - 1) / want, least = most / 4 > 0 ? most / 4 : 1;
+    size_t tile = even < least ? least : even < most ? even : most;
+    return min_size(tile, m);
+}
+
 void loam_attention_causal(loam_compute *c, const loam_kv *kv, const loam_attention_params *p,
                            const float *q, size_t m, size_t pos, float *y) {
     const size_t hd = kv->head_dim, rows = loam_attention_rows(hd);
@@ -170,7 +185,9 @@ void loam_attention_causal(loam_compute *c, const loam_kv *kv, const loam_attent
     LOAM_ASSERT(p->n_heads % kv->n_kv_heads == 0 && pos + m <= kv->stride);
     if (m == 0) return;
     loam_kernels_ready();
+    atomic_size_t next = 0;
     attention_job j = {.m = m,
+                       .next = &next,
                        .n_heads = p->n_heads,
                        .n_kv_heads = kv->n_kv_heads,
                        .head_dim = hd,
@@ -192,20 +209,21 @@ void loam_attention_causal(loam_compute *c, const loam_kv *kv, const loam_attent
     j.n_rep = p->n_heads / kv->n_kv_heads;
     j.part = min_size(j.n_rep, rows);
     j.n_parts = (j.n_rep + j.part - 1) / j.part;
-    j.tile = min_size(rows / j.part, m);
+    const size_t workers = c->pool ? loam_pool_size(c->pool) : 1;
+    j.tile = tile_of(m, rows / j.part, (4 * workers - 1) / (kv->n_kv_heads * j.n_parts) + 1);
     j.n_tiles = (m + j.tile - 1) / j.tile;
     j.scratch = loam_scratch_workers(c, LOAM_PARTIAL_BYTES, 0);
     j.scratch_stride = loam_scratch_worker_bytes(0);
 
     const size_t items = kv->n_kv_heads * j.n_parts * j.n_tiles;
-    const size_t workers = c->pool ? loam_pool_size(c->pool) : 1;
     const size_t state_bytes = m * p->n_heads * (hd + 2) * sizeof(float);
     const size_t keys = p->window > 0 ? min_size(pos + m, p->window + m) : pos + m;
     if (workers > 1 && items < 4 * workers && keys > LOAM_KEY_SEGMENT &&
         state_bytes * 4 <= LOAM_PARTIAL_BYTES)
         attend_split(c, &j, pos + m);
     else
-        loam_split(c->pool, items, 1, m * p->n_heads * hd * keys * 2, attend_range, &j);
+        loam_split(c->pool, min_size(items, workers), 1, m * p->n_heads * hd * keys * 2,
+                   attend_items, &j);
 }
 
 /* Short enough for the kernel that has a whole head's keys and scores in the scratch. */
