@@ -43,10 +43,14 @@ typedef struct span { /* keys of the segment, from a->first on */
     size_t begin, end;
 } span;
 
-/* Keys key .. key + n (1 .. 16) of the cache as [head_dim][16]; columns from n on repeat a key. */
-static void load_keys(const loam_attention *a, size_t key, size_t n, float *panel, float *buffer);
+/* Keys key .. key + n (1 .. 16) of the cache as [head_dim][16]; columns from n on repeat a key.
+ * Meanwhile as many bytes from `ahead` on may be fetched as are read: values come while scores are
+ * made, the next segment's keys after that. */
+static void load_keys(const loam_attention *a, size_t key, size_t n, float *panel, float *buffer,
+                      const char *ahead);
 /* Columns d .. d + 16 of the values of keys key .. key + n as [n][16], zeros beyond head_dim. */
-static void load_values(const loam_attention *a, size_t key, size_t n, size_t d, float *panel);
+static void load_values(const loam_attention *a, size_t key, size_t n, size_t d, float *panel,
+                        const char *ahead);
 /* Scores x of a row become p over s, which is not empty. */
 static void soften(const loam_attention *a, float *x, span s, float *max, float *sum);
 static void scale_row(const float *x, size_t n, float f, float *y); /* y = x * f */
@@ -54,15 +58,11 @@ static void scale_row(const float *x, size_t n, float f, float *y); /* y = x * f
  * p is SCORES apart, out head_dim. */
 static int can_add_few(const loam_attention *a);
 static void add_few(const loam_attention *a, size_t key, size_t n, const float *p, size_t m,
-                    float *out);
+                    float *out, const char *ahead);
 
-/* Rows key .. key + n of k or v, to be read soon: in pieces, which is no stream that the machine
- * would notice by itself. */
-static void fetch(const loam_attention *a, const void *base, size_t key, size_t n) {
-    const size_t size = a->f16 ? 2 : 4, row = a->kv_stride * size, bytes = a->head_dim * size;
-    const char *p = (const char *)base + key * row;
-    for (size_t j = 0; j < n; j++, p += row)
-        for (size_t i = 0; i < bytes; i += 64) __builtin_prefetch(p + i, 0, 2);
+/* Where row `key` of k or v stands.  Prefetching beyond an end does no harm. */
+static const char *row_of(const loam_attention *a, const void *base, size_t key) {
+    return (const char *)base + key * a->kv_stride * (a->f16 ? 2 : 4);
 }
 
 static attention_room lay_out(void *scratch, const loam_attention *a) {
@@ -113,9 +113,7 @@ static size_t tile_rows(const loam_attention *a, size_t t) {
 static void score(const loam_attention *a, const attention_room *r, const span *s, span all) {
     for (size_t j = all.begin / COLS * COLS; j < all.end; j += COLS) {
         const size_t n = all.end - j < COLS ? all.end - j : COLS;
-        fetch(a, a->v, a->first + j, n);
-        fetch(a, a->k, a->first + j + n, n);
-        load_keys(a, a->first + j, n, r->panel, r->buffer);
+        load_keys(a, a->first + j, n, r->panel, r->buffer, row_of(a, a->v, a->first + j));
         for (size_t t = 0; t < a->n_rows; t += TILE_ROWS) {
             const size_t m = tile_rows(a, t);
             const TILE tile = {.x = r->q + t * a->head_dim,
@@ -145,7 +143,8 @@ static void add_values(const columns *c, size_t t, size_t m, size_t begin, size_
 
     if (begin >= end) return;
     if (!c->panel) {
-        add_few(c->a, c->a->first + begin, end - begin, p, m, out);
+        add_few(c->a, c->a->first + begin, end - begin, p, m, out,
+                row_of(c->a, c->a->k, c->a->first + KEYS + begin));
         return;
     }
     const TILE tile = {.x = p,
@@ -187,7 +186,8 @@ static void combine(const loam_attention *a, const attention_room *r, const span
     }
     c.panel = r->panel;
     for (size_t d = 0; d < dim; d += COLS) {
-        load_values(a, a->first + all.begin, all.end - all.begin, d, r->panel + all.begin * COLS);
+        load_values(a, a->first + all.begin, all.end - all.begin, d, r->panel + all.begin * COLS,
+                    row_of(a, a->k, a->first + KEYS + d * KEYS / dim));
         c.out = out + d;
         for (size_t t = 0; t < a->n_rows; t += TILE_ROWS) add_tile(&c, s, t, tile_rows(a, t));
     }

@@ -34,11 +34,14 @@ LOAM_INLINE void transpose8x16(__m256i v[8]) {
     for (size_t i = 0; i < 8; i++) v[i] = a[i];
 }
 
-static void load_keys_f16(const uint16_t *rows[16], size_t head_dim, float *panel) {
+static void load_keys_f16(const uint16_t *rows[16], size_t head_dim, float *panel,
+                          const char *ahead) {
     for (size_t d = 0; d < head_dim; d += 16) {
         for (size_t half = 0; half < 16; half += 8) {
             float *to = panel + d * COLS + half;
             __m256i v[8];
+#pragma GCC unroll 4
+            for (size_t i = 0; i < 4; i++, ahead += 64) _mm_prefetch(ahead, _MM_HINT_T1);
 #pragma GCC unroll 8
             for (size_t i = 0; i < 8; i++) v[i] = load256(rows[half + i] + d);
             transpose8x16(v);
@@ -52,12 +55,13 @@ static void load_keys_f16(const uint16_t *rows[16], size_t head_dim, float *pane
     }
 }
 
-static void load_keys(const loam_attention *a, size_t key, size_t n, float *panel, float *buffer) {
+static void load_keys(const loam_attention *a, size_t key, size_t n, float *panel, float *buffer,
+                      const char *ahead) {
     if (a->f16 && a->head_dim % 16 == 0) {
         const uint16_t *rows[16];
         for (size_t i = 0; i < 16; i++)
             rows[i] = (const uint16_t *)a->k + (key + (i < n ? i : n - 1)) * a->kv_stride;
-        load_keys_f16(rows, a->head_dim, panel);
+        load_keys_f16(rows, a->head_dim, panel, ahead);
         return;
     }
     const loam_matrix keys = {.element = a->f16 ? LOAM_ELEMENT_F16 : LOAM_ELEMENT_F32};
@@ -65,13 +69,15 @@ static void load_keys(const loam_attention *a, size_t key, size_t n, float *pane
     loam_avx2_pack(&keys, a->k, row_bytes, key, n, 0, a->head_dim, panel, buffer);
 }
 
-static void load_values(const loam_attention *a, size_t key, size_t n, size_t d, float *panel) {
+static void load_values(const loam_attention *a, size_t key, size_t n, size_t d, float *panel,
+                        const char *ahead) {
     const loam_element e = a->f16 ? LOAM_ELEMENT_F16 : LOAM_ELEMENT_F32;
     const size_t row_bytes = a->kv_stride * (a->f16 ? 2 : 4), left = a->head_dim - d;
     const unsigned char *v = (const unsigned char *)a->v + key * row_bytes;
 
     for (size_t j = 0; j < n; j++, v += row_bytes, panel += COLS) {
         if (left >= COLS) {
+            _mm_prefetch(ahead + 32 * j, _MM_HINT_T1);
             _mm256_storeu_ps(panel, load_scalars(e, v, d));
             _mm256_storeu_ps(panel + 8, load_scalars(e, v, d + 8));
             continue;
@@ -84,7 +90,7 @@ static void load_values(const loam_attention *a, size_t key, size_t n, size_t d,
 
 /* m rows of 8 * regs columns from d on. */
 LOAM_INLINE void add_columns(const loam_attention *a, size_t key, size_t n, size_t d,
-                             const float *p, size_t m, size_t regs, float *out) {
+                             const float *p, size_t m, size_t regs, float *out, const char *ahead) {
     const uint16_t *v = (const uint16_t *)a->v + key * a->kv_stride + d;
     __m256 acc[12];
 
@@ -96,6 +102,9 @@ LOAM_INLINE void add_columns(const loam_attention *a, size_t key, size_t n, size
             acc[i * regs + c] = _mm256_loadu_ps(out + i * a->head_dim + 8 * c);
     for (size_t j = 0; j < n; j++, v += a->kv_stride) {
         __m256 x[3];
+        _mm_prefetch(ahead, _MM_HINT_T1);
+        if (regs > 4) _mm_prefetch(ahead + 64, _MM_HINT_T1);
+        ahead += 16 * regs;
 #pragma GCC unroll 3
         for (size_t i = 0; i < m && regs > 2; i++) x[i] = _mm256_broadcast_ss(p + i * SCORES + j);
 #pragma GCC unroll 8
@@ -121,19 +130,22 @@ static int can_add_few(const loam_attention *a) {
 }
 
 static void add_few(const loam_attention *a, size_t key, size_t n, const float *p, size_t m,
-                    float *out) {
+                    float *out, const char *ahead) {
     size_t d = 0;
     const size_t hd = a->head_dim;
-    for (; m == 1 && d + 64 <= hd; d += 64) add_columns(a, key, n, d, p, 1, 8, out);
-    for (; m == 2 && d + 32 <= hd; d += 32) add_columns(a, key, n, d, p, 2, 4, out);
-    for (; m == 3 && d + 32 <= hd; d += 32) add_columns(a, key, n, d, p, 3, 4, out);
+    for (; m == 1 && d + 64 <= hd; d += 64)
+        add_columns(a, key, n, d, p, 1, 8, out, ahead + 2 * d * n);
+    for (; m == 2 && d + 32 <= hd; d += 32)
+        add_columns(a, key, n, d, p, 2, 4, out, ahead + 2 * d * n);
+    for (; m == 3 && d + 32 <= hd; d += 32)
+        add_columns(a, key, n, d, p, 3, 4, out, ahead + 2 * d * n);
     for (; d < hd; d += 16) {
         if (m == 1)
-            add_columns(a, key, n, d, p, 1, 2, out);
+            add_columns(a, key, n, d, p, 1, 2, out, ahead + 2 * d * n);
         else if (m == 2)
-            add_columns(a, key, n, d, p, 2, 2, out);
+            add_columns(a, key, n, d, p, 2, 2, out, ahead + 2 * d * n);
         else
-            add_columns(a, key, n, d, p, 3, 2, out);
+            add_columns(a, key, n, d, p, 3, 2, out, ahead + 2 * d * n);
     }
 }
 

@@ -10,16 +10,20 @@
 enum { TILE_ROWS = NEON_TILE_ROWS };
 #include "attention_blocks.h"
 
-static void load_keys(const loam_attention *a, size_t key, size_t n, float *panel, float *buffer) {
+static void load_keys(const loam_attention *a, size_t key, size_t n, float *panel, float *buffer,
+                      const char *ahead) {
     const loam_matrix keys = {.element = a->f16 ? LOAM_ELEMENT_F16 : LOAM_ELEMENT_F32};
     const size_t row_bytes = a->kv_stride * (a->f16 ? 2 : 4);
+    (void)ahead;
     loam_neon_pack(&keys, a->k, row_bytes, key, n, 0, a->head_dim, panel, buffer);
 }
 
-static void load_values(const loam_attention *a, size_t key, size_t n, size_t d, float *panel) {
+static void load_values(const loam_attention *a, size_t key, size_t n, size_t d, float *panel,
+                        const char *ahead) {
     const loam_element e = a->f16 ? LOAM_ELEMENT_F16 : LOAM_ELEMENT_F32;
     const size_t row_bytes = a->kv_stride * (a->f16 ? 2 : 4), left = a->head_dim - d;
     const unsigned char *v = (const unsigned char *)a->v + key * row_bytes;
+    (void)ahead;
 
     for (size_t j = 0; j < n; j++, v += row_bytes, panel += COLS) {
 #pragma GCC unroll 4
@@ -37,13 +41,14 @@ static int can_add_few(const loam_attention *a) {
 }
 
 static void add_few(const loam_attention *a, size_t key, size_t n, const float *p, size_t m,
-                    float *out) {
+                    float *out, const char *ahead) {
     (void)a;
     (void)key;
     (void)n;
     (void)p;
     (void)m;
     (void)out;
+    (void)ahead;
 }
 
 LOAM_INLINE uint32x4_t lanes_in(size_t i, span s) {
