@@ -201,37 +201,57 @@ def first(_turn):
                 take(work, metric, peer, ms, "ms")
 
 
-QUESTIONS = ["What is MLX?", "How does lazy evaluation work in MLX?", "What is unified memory?", "How do I install MLX?",
-             "How do I quantize a model?", "What does mx.compile do?"]
+ROOT = os.path.join(here, "../..")
+
+
+def demo_index(embedder):
+    """The index of `make demo`: loam's own pages and the Debian FAQ."""
+    if os.environ.get("BENCH_INDEX"):
+        return os.environ["BENCH_INDEX"]
+    pages = [os.path.join(ROOT, name) for name in ("docs", "README.md", "demo/debian-faq")]
+    index = os.path.join(CACHE, "demo.npz")
+    if not os.path.isdir(pages[-1]):
+        return note("lookup: not measured: demo/debian-faq is missing (make demo fetches it), or set BENCH_INDEX")
+    os.makedirs(CACHE, exist_ok=True)
+    made = run([program("loam"), "ingest", *pages, "--vdb-path", index, "--embed-model", embedder], "index of the demo")
+    return None if made is None else index
 
 
 def lookup(_turn):
     """Answers of rag-cli with and without prompt lookup, and its first token with and without a prefix on disk."""
-    index = os.environ.get("BENCH_INDEX", os.path.join(here, "../../tests/golden/vdb/combined_vdb.npz"))
     embedder = os.environ.get("BENCH_EMBED")
     if not embedder:
         return note("lookup: not measured: BENCH_EMBED is not set")
+    index = demo_index(embedder)
+    if not index:
+        return
+    with open(os.path.join(ROOT, "tools/demo-questions.txt"), encoding="utf-8") as f:
+        questions = f.read().splitlines()
     for name, folder, _ in entries("lookup"):
         if folder.startswith("shape:"):
             continue
         work = f"answers, {name}"
         ask = [program("rag-cli"), "--vdb-path", index, "--embed-model", embedder, "--model-id", folder, "--no-reranker", "--json",
-               "--max-tokens", "60", "--threads", str(a.threads)]
+               "--max-tokens", "100", "--threads", str(a.threads), "--prefix-cache", "on"]
 
         def answers(questions, *options):
             out = run(ask + list(options), work, input="\n".join(questions) + "\n", env=dict(os.environ, XDG_CACHE_HOME=CACHE))
             return [json.loads(line) for line in (out or "").splitlines()]
 
-        plain, guessed = answers(QUESTIONS, "--no-speculation"), answers(QUESTIONS)
+        shutil.rmtree(os.path.join(CACHE, "loam/prefix"), ignore_errors=True)
+        read = answers(questions[:1])
+        answers(questions, "--max-tokens", "1")  # from here on prompts come from files, and both ways only write
+        from_file = answers(questions[:1])
+        plain, guessed = answers(questions, "--no-speculation"), answers(questions)
         if not plain or len(plain) != len(guessed):
             continue
         if [x["answer"] for x in plain] != [x["answer"] for x in guessed]:
             note(f"{work}: with prompt lookup an ANSWER DIFFERS")
         for who, got in (("loam, prompt lookup", guessed), ("loam, plain", plain)):
-            take(work, "decode", who, sum(x["tokens"] for x in got) / sum(x["timings"]["decode"] for x in got), "tokens/s")
-        shutil.rmtree(os.path.join(CACHE, "loam/prefix"), ignore_errors=True)
-        for who in ("loam, read", "loam, prefix from a file"):
-            got = answers(QUESTIONS[:1], "--prefix-cache", "on")
+            written = sum(x["tokens"] - 1 for x in got)  # the first comes with the prompt
+            take(work, "decode", who, written / sum(x["timings"]["decode"] for x in got), "tokens/s")
+            take(work, "tokens a pass", who, written / sum(x["speculation"]["passes"] for x in got), "tokens")
+        for who, got in (("loam, read", read), ("loam, prefix from a file", from_file)):
             if got:
                 take(work, "first token of an answer", who, 1e3 * got[0]["timings"]["first_token"], "ms")
 

@@ -3,7 +3,7 @@
 # usage: run.sh [--what llm,first,lookup,embed,search,tokenize] [--rounds N] [--threads N] ...  (see run.py --help)
 #   BENCH_LLM        "NAME=MLX_FOLDER:FILE.gguf ..." (shape:NAME of bench-cli --shape instead of a folder: FILE is made when missing)
 #   BENCH_EMBED      folder of a BERT sentence encoder      BENCH_TOKENIZER  folder with a byte-level BPE tokenizer.json
-#   BENCH_INDEX      index for the answers (default: tests/golden/vdb/combined_vdb.npz)
+#   BENCH_INDEX      index for the answers (default: made from the pages of `make demo`, which fetches them)
 #   BENCH_TEXT       English text (default: docs/*.md), repeated to 1 and 10 MB without lines that hold '<'
 #   BIN (build/bin), PEERS_DIR (build/peers), which setup.sh fills
 # What is not installed or not given is named under the table, not skipped in silence.
