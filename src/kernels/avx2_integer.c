@@ -50,6 +50,44 @@ LOAM_INLINE void unpack_rows(const loam_matrix *w, const unsigned char *const ro
     }
 }
 
+/* Four bits, all sixteen rows: units of four columns are transposed before they become bytes.  Lanes
+ * hold rows 0 - 3 and 8 - 11, and rows 4 - 7 and 12 - 15, as spreading needs them. */
+static void unpack_nibbles(const loam_matrix *w, const unsigned char *const row[TILE_ROWS],
+                           unsigned char *out) {
+    const __m256i low = _mm256_set1_epi8(15);
+    const char *ahead = (const char *)row[0] + TILE_ROWS * (w->cols / 2);
+
+    for (size_t k = 0; k < w->cols; k += 32, out += 32 * TILE_ROWS, ahead += 256) {
+        __m256i r[8], t[8];
+#pragma GCC unroll 8
+        for (size_t i = 0; i < 8; i++) {
+            const size_t at = i < 4 ? i : i + 4;
+            r[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(load128(row[at] + k / 2)),
+                                           load128(row[at + 4] + k / 2), 1);
+        }
+#pragma GCC unroll 4
+        for (size_t i = 0; i < 4; i++) {
+            _mm_prefetch(ahead + 64 * i, _MM_HINT_T1); /* the next sixteen rows */
+            t[i] = _mm256_unpacklo_epi16(r[2 * i], r[2 * i + 1]);
+            t[i + 4] = _mm256_unpackhi_epi16(r[2 * i], r[2 * i + 1]);
+        }
+#pragma GCC unroll 4
+        for (size_t i = 0; i < 4; i++) { /* r[2 i], r[2 i + 1]: two units of four rows each */
+            r[2 * i] = _mm256_unpacklo_epi32(t[2 * i], t[2 * i + 1]);
+            r[2 * i + 1] = _mm256_unpackhi_epi32(t[2 * i], t[2 * i + 1]);
+        }
+#pragma GCC unroll 8
+        for (size_t u = 0; u < 8; u++) {
+            const __m256i a = r[u / 4 * 4 + u % 4 / 2], b = r[u / 4 * 4 + u % 4 / 2 + 2];
+            const __m256i v = u % 2 ? _mm256_unpackhi_epi64(a, b) : _mm256_unpacklo_epi64(a, b);
+            const __m256i even = _mm256_and_si256(v, low);
+            const __m256i odd = _mm256_and_si256(_mm256_srli_epi16(v, 4), low);
+            store256(out + 64 * u, _mm256_unpacklo_epi8(even, odd));
+            store256(out + 64 * u + 32, _mm256_unpackhi_epi8(even, odd));
+        }
+    }
+}
+
 static void unpack_half(const loam_matrix *w, const unsigned char *const row[8], int is_signed,
                         unsigned char *out) {
     const __m256i zero = _mm256_setzero_si256();
@@ -57,7 +95,6 @@ static void unpack_half(const loam_matrix *w, const unsigned char *const row[8],
     switch (w->bits) {
     case 2: unpack_rows(w, row, 2, zero, out); return;
     case 3: unpack_rows(w, row, 3, zero, out); return;
-    case 4: unpack_rows(w, row, 4, zero, out); return;
     case 5: unpack_rows(w, row, 5, zero, out); return;
     case 6: unpack_rows(w, row, 6, zero, out); return;
     default: unpack_rows(w, row, 8, is_signed ? _mm256_set1_epi8((char)0x80) : zero, out); return;
@@ -67,18 +104,18 @@ static void unpack_half(const loam_matrix *w, const unsigned char *const row[8],
 void loam_avx2_fill_panel(const loam_matrix *w, size_t row0, size_t n_rows, int is_signed,
                           unsigned char *q, float *scales, float *biases) {
     const size_t row_bytes = loam_matrix_row_bytes(w);
+    const unsigned char *row[TILE_ROWS];
+    size_t rows[TILE_ROWS];
 
-    for (size_t half = 0; half < 2; half++) {
-        const unsigned char *row[8];
-        size_t rows[8];
-        for (size_t i = 0; i < 8; i++) {
-            const size_t r = 8 * half + i;
-            rows[i] = row0 + (r < n_rows ? r : n_rows - 1);
-            row[i] = w->data + rows[i] * row_bytes;
-        }
-        unpack_half(w, row, is_signed, q + 32 * half);
-        loam_avx2_scales8(w, w->scales, rows, row0 + n_rows, scales + 8 * half, TILE_ROWS);
-        loam_avx2_scales8(w, w->biases, rows, row0 + n_rows, biases + 8 * half, TILE_ROWS);
+    for (size_t i = 0; i < TILE_ROWS; i++) {
+        rows[i] = row0 + (i < n_rows ? i : n_rows - 1);
+        row[i] = w->data + rows[i] * row_bytes;
+    }
+    if (w->bits == 4) unpack_nibbles(w, row, q);
+    for (size_t at = 0; at < TILE_ROWS; at += 8) {
+        if (w->bits != 4) unpack_half(w, row + at, is_signed, q + 4 * at);
+        loam_avx2_scales8(w, w->scales, rows + at, row0 + n_rows, scales + at, TILE_ROWS);
+        loam_avx2_scales8(w, w->biases, rows + at, row0 + n_rows, biases + at, TILE_ROWS);
     }
 }
 
