@@ -149,11 +149,13 @@ void loam_avx2_use_attend(loam_kernels *k);
 void loam_avx512vnni_use_float(loam_kernels *k);
 void loam_avx512vnni_use_search(loam_kernels *k);
 
-/* Up to LOAM_AVX2_VECTOR_MAX positions (avx2_vector.c), for integer_product. */
-enum { LOAM_AVX2_VECTOR_MAX = 8 };
+/* A few positions (avx2_vector.c), for integer_product: up to how many it is best, at most
+ * LOAM_AVX2_VECTOR_MAX. */
+enum { LOAM_AVX2_VECTOR_MAX = 16, LOAM_AVX2_FEW_MAX = 8 };
+size_t loam_avx2_vector_max(const loam_matrix *w);
 void loam_avx2_vector(const loam_matrix *w, size_t row0, size_t n_rows, const loam_acts *a,
                       size_t m, float *y, size_t y_stride, void *scratch);
-/* Its eight rows times two and more positions (avx2_few.c), still without the biases. */
+/* Its eight rows times 2 to LOAM_AVX2_FEW_MAX positions (avx2_few.c), still without the biases. */
 typedef struct avx2_few {
     const unsigned char *rows; /* eight, row_bytes apart */
     size_t row_bytes, n_groups, group, m;
@@ -165,8 +167,9 @@ typedef struct avx2_few {
 } avx2_few;
 /* acc [m]: eight outputs each. */
 void loam_avx2_few_rows8(const avx2_few *t, int bits, __m256 *acc);
-/* x: m * cols bytes, 8 bits: twice as many; d [n_groups][m]. */
-void loam_avx2_few_arrange(const loam_matrix *w, const loam_acts *a, size_t m, int8_t *x, float *d);
+/* Positions first .. first + m.  x: m * cols bytes, 8 bits: twice as many; d [n_groups][m]. */
+void loam_avx2_few_arrange(const loam_matrix *w, const loam_acts *a, size_t first, size_t m,
+                           int8_t *x, float *d);
 /* Scales or biases of eight rows, transposed: out[g * stride + row] for all groups.
  * rows ascend; rows up to `end_row` exist. */
 void loam_avx2_scales8(const loam_matrix *w, const unsigned char *base, const size_t rows[8],

@@ -355,7 +355,7 @@ static void multiply_panel(const panel *p, const loam_acts *a, size_t m, size_t 
 static void integer_product_avx2(const loam_matrix *w, size_t row0, size_t n_rows,
                                  const loam_acts *a, size_t m, float *y, size_t y_stride,
                                  void *scratch) {
-    if (m <= LOAM_AVX2_VECTOR_MAX) {
+    if (m <= loam_avx2_vector_max(w)) {
         loam_avx2_vector(w, row0, n_rows, a, m, y, y_stride, scratch);
         return;
     }

@@ -520,7 +520,7 @@ static void add_biases(const float *biases, size_t n_groups, const loam_acts *a,
 typedef struct vector_job {
     const loam_matrix *w;
     const position *at;  /* [m], or */
-    const avx2_few *few; /* what avx2_few.c needs to know of them */
+    const avx2_few *few; /* what avx2_few.c needs to know of them, in one or two parts */
     size_t m, end_row;   /* rows from end_row on may not be there */
     float *scales;       /* [n_groups][ROWS] */
     float *biases;       /* [BLOCKS][n_groups][ROWS] */
@@ -531,7 +531,7 @@ typedef struct vector_job {
  * than what it takes to transpose the weights.  8 bits cost it four sums a group of 64. */
 static size_t few_from(const loam_matrix *w) {
     if (w->bits == 4) return 4;
-    if (w->bits == 8) return w->group == 32 ? 4 : LOAM_AVX2_VECTOR_MAX + 1;
+    if (w->bits == 8) return w->group == 32 ? 4 : LOAM_AVX2_FEW_MAX + 1;
     return 2;
 }
 
@@ -539,19 +539,24 @@ static size_t few_from(const loam_matrix *w) {
 static void multiply_few(const vector_job *j, const unsigned char *at, size_t n,
                          const unsigned char *ahead, __m256 *out) {
     const size_t bytes = loam_matrix_row_bytes(j->w);
-    avx2_few t = *j->few;
-    __m256 acc[LOAM_AVX2_VECTOR_MAX];
+    const unsigned char *rows = at;
+    __m256 acc[LOAM_AVX2_FEW_MAX];
 
-    t.rows = at;
-    t.scales = j->scales;
-    t.ahead = ahead;
     if (n < ROWS) {
         for (size_t i = 0; i < ROWS; i++)
             memcpy(j->copy + i * bytes, at + (i < n ? i : n - 1) * bytes, bytes);
-        t.rows = j->copy;
+        rows = j->copy;
     }
-    loam_avx2_few_rows8(&t, j->w->bits, acc);
-    for (size_t i = 0; i < j->m; i++) out[i * BLOCKS] = acc[i];
+    for (size_t first = 0, part = 0; first < j->m; part++) {
+        avx2_few t = j->few[part];
+        t.rows = rows;
+        t.scales = j->scales;
+        t.ahead = ahead;
+        if (part > 0) t.fetch = 0;
+        loam_avx2_few_rows8(&t, j->w->bits, acc);
+        for (size_t i = 0; i < t.m; i++) out[(first + i) * BLOCKS] = acc[i];
+        first += t.m;
+    }
 }
 
 static void multiply_positions(const vector_job *j, const unsigned char *at, size_t n,
@@ -596,13 +601,13 @@ static void multiply_rows8(const vector_job *j, size_t row, size_t n, float *bia
                            out);
 }
 
-static unsigned char *place_few(const loam_matrix *w, const loam_acts *a, size_t m,
+static unsigned char *place_few(const loam_matrix *w, const loam_acts *a, size_t first, size_t m,
                                 unsigned char *room, avx2_few *few) {
     const size_t n_groups = w->cols / (size_t)w->group;
     int8_t *x = (int8_t *)room;
     float *d = (float *)(void *)(room + m * w->cols * (w->bits == 8 ? 2 : 1));
 
-    loam_avx2_few_arrange(w, a, m, x, d);
+    loam_avx2_few_arrange(w, a, first, m, x, d);
     *few = (avx2_few){.row_bytes = loam_matrix_row_bytes(w),
                       .n_groups = n_groups,
                       .group = (size_t)w->group,
@@ -618,13 +623,15 @@ void loam_avx2_vector(const loam_matrix *w, size_t row0, size_t n_rows, const lo
     const size_t n_groups = w->cols / (size_t)w->group;
     unsigned char *room = scratch;
     position positions[LOAM_AVX2_VECTOR_MAX];
-    avx2_few few;
+    avx2_few few[2];
     __m256 sums[LOAM_AVX2_VECTOR_MAX * BLOCKS];
     vector_job j = {.w = w, .at = positions, .m = m, .end_row = row0 + n_rows};
 
     if (m >= few_from(w)) {
-        room = place_few(w, a, m, room, &few);
-        j.few = &few;
+        const size_t half = m > LOAM_AVX2_FEW_MAX ? (m + 1) / 2 : m;
+        room = place_few(w, a, 0, half, room, &few[0]);
+        if (half < m) room = place_few(w, a, half, m - half, room, &few[1]);
+        j.few = few;
     } else {
         for (size_t i = 0; i < m; i++, room += position_bytes(w))
             positions[i] = place_position(w, a, i, room);
