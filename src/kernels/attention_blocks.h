@@ -13,13 +13,13 @@
  *
  * A set's file defines the tile, includes this and then defines the functions declared below:
  *
- *     #define TILE avx2_tile              its arguments
  *     #define TILE_RUN loam_avx2_tile     up to TILE_ROWS rows of x times 16 columns of b
  *     enum { TILE_ROWS = ... };
  */
 #ifndef LOAM_ATTENTION_BLOCKS_H
 #define LOAM_ATTENTION_BLOCKS_H
 
+#include "float_tile.h"
 #include "kernels.h"
 #include "math_poly.h"
 
@@ -116,14 +116,14 @@ static void score(const loam_attention *a, const attention_room *r, const span *
         load_keys(a, a->first + j, n, r->panel, r->buffer, row_of(a, a->v, a->first + j));
         for (size_t t = 0; t < a->n_rows; t += TILE_ROWS) {
             const size_t m = tile_rows(a, t);
-            const TILE tile = {.x = r->q + t * a->head_dim,
-                               .x_stride = a->head_dim,
-                               .b = r->panel,
-                               .b_stride = COLS,
-                               .n_k = a->head_dim,
-                               .y = r->scores + t * SCORES + j,
-                               .y_stride = SCORES,
-                               .begin = 1};
+            const loam_tile tile = {.x = r->q + t * a->head_dim,
+                                    .x_stride = a->head_dim,
+                                    .b = r->panel,
+                                    .b_stride = COLS,
+                                    .n_k = a->head_dim,
+                                    .y = r->scores + t * SCORES + j,
+                                    .y_stride = SCORES,
+                                    .begin = 1};
             if (s[t].begin < j + COLS && s[t + m - 1].end > j) TILE_RUN(&tile, m);
         }
     }
@@ -147,14 +147,14 @@ static void add_values(const columns *c, size_t t, size_t m, size_t begin, size_
                 row_of(c->a, c->a->k, c->a->first + KEYS + begin));
         return;
     }
-    const TILE tile = {.x = p,
-                       .x_stride = SCORES,
-                       .b = c->panel + begin * COLS,
-                       .b_stride = COLS,
-                       .n_k = end - begin,
-                       .y = out,
-                       .y_stride = c->dim,
-                       .begin = 0};
+    const loam_tile tile = {.x = p,
+                            .x_stride = SCORES,
+                            .b = c->panel + begin * COLS,
+                            .b_stride = COLS,
+                            .n_k = end - begin,
+                            .y = out,
+                            .y_stride = c->dim,
+                            .begin = 0};
     TILE_RUN(&tile, m);
 }
 

@@ -2,6 +2,7 @@
 #ifndef LOAM_AVX2_H
 #define LOAM_AVX2_H
 
+#include "float_tile.h"
 #include "kernels.h"
 #include "math_poly.h"
 
@@ -181,22 +182,10 @@ void loam_avx2_scales8(const loam_matrix *w, const unsigned char *base, const si
 void loam_avx2_fill_panel(const loam_matrix *w, size_t row0, size_t n_rows, int is_signed,
                           unsigned char *q, float *scales, float *biases);
 
-/* y[i][0 .. 15] (+)= sum over k ascending of x[i][k] * b[k][0 .. 15], one fma each, for up to
- * six rows i.  `begin` starts from 0, else from y.  b rows are b_stride apart. */
-typedef struct avx2_tile {
-    const float *x;
-    size_t x_stride;
-    const float *b;
-    size_t b_stride, n_k;
-    float *y;
-    size_t y_stride;
-    int begin;
-} avx2_tile;
-
 enum { AVX2_TILE_ROWS = 6, AVX2_TILE_COLS = 16 };
 
 /* m rows (1 .. 6) and all sixteen columns of y. */
-void loam_avx2_tile(const avx2_tile *t, size_t m);
+void loam_avx2_tile(const loam_tile *t, size_t m);
 
 void loam_avx2_float_product(const loam_matrix *w, size_t row0, size_t n_rows, const float *x,
                              size_t x_stride, size_t m, float *y, size_t y_stride, void *scratch);

@@ -5,7 +5,6 @@
 
 #if defined(__AVX2__)
 
-#define TILE     avx2_tile
 #define TILE_RUN loam_avx2_tile
 enum { TILE_ROWS = AVX2_TILE_ROWS };
 #include "attention_blocks.h"

@@ -3,19 +3,20 @@
  * Lanes hold outputs, k runs upwards with one fma each, so blocking changes nothing: a tile
  * that stops at a block of k writes its sums to y and the next block goes on from there.
  *
- *     weights [16 rows][256 k]  --convert, transpose-->  panel [256 k][16 rows]   16 KB, L1
- *     y tile [6 positions][16 rows] += x [6][256] broadcast * panel               12 registers
+ *     y tile [6 positions][16 rows] += x [6][256] broadcast * panel [256][16]    12 registers
  *
- * Four panels (64 rows) are packed at a time, so that six rows of x stay in L1 for four tiles.
+ * Blocks of panels are those of float_blocks.h, so that six rows of x stay in L1 for four tiles.
  */
 #include "avx2.h"
 
 #if defined(__AVX2__)
 
-enum { BLOCK_K = 256, PANELS = 4, PANEL_ROWS = 16 };
+#define TILE_RUN loam_avx2_tile
+enum { TILE_ROWS = AVX2_TILE_ROWS, FLOATS = 8 };
+#include "float_blocks.h"
 
 #define DEFINE_TILE(M)                                                                             \
-    static void tile_##M(const avx2_tile *t) {                                                     \
+    static void tile_##M(const loam_tile *t) {                                                     \
         __m256 lo[M], hi[M];                                                                       \
         const float *x[M], *b = t->b;                                                              \
         _Pragma("GCC unroll 6") for (size_t i = 0; i < M; i++) {                                   \
@@ -46,8 +47,8 @@ DEFINE_TILE(4)
 DEFINE_TILE(5)
 DEFINE_TILE(6)
 
-void loam_avx2_tile(const avx2_tile *t, size_t m) {
-    static void (*const tiles[])(const avx2_tile *t) = {tile_1, tile_2, tile_3,
+void loam_avx2_tile(const loam_tile *t, size_t m) {
+    static void (*const tiles[])(const loam_tile *t) = {tile_1, tile_2, tile_3,
                                                         tile_4, tile_5, tile_6};
     tiles[m - 1](t);
 }
@@ -64,45 +65,19 @@ LOAM_INLINE float scalar(loam_element e, const unsigned char *p, size_t i) {
     return e == LOAM_ELEMENT_BF16 ? loam_bf16_to_f32(h) : _cvtsh_ss(h);
 }
 
-LOAM_INLINE void affine_to_f32_bits(const loam_matrix *w, size_t row, size_t k0, size_t n, int bits,
-                                    float *out) {
-    const size_t group = (size_t)w->group,
-                 at = row * (w->cols / group) * loam_element_bytes(w->scale);
-    const unsigned char *data = w->data + row * loam_matrix_row_bytes(w) + k0 / 8 * (size_t)bits;
-
-    for (size_t k = 0; k < n; k += 32, data += 4 * bits) {
-        const size_t g = (k0 + k) / group;
-        const __m256 scale = _mm256_set1_ps(scalar(w->scale, w->scales + at, g));
-        const __m256 bias = _mm256_set1_ps(scalar(w->scale, w->biases + at, g));
-        unsigned char q[32];
-        store256(q, unpack32(data, bits));
+LOAM_INLINE void widen32(const unsigned char *data, int bits, float scale, float bias, float *out) {
+    unsigned char q[32];
+    store256(q, unpack32(data, bits));
 #pragma GCC unroll 4
-        for (size_t i = 0; i < 32; i += 8) {
-            const __m128i q8 = _mm_loadl_epi64((const __m128i *)(const void *)(q + i));
-            const __m256 f = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(q8));
-            _mm256_storeu_ps(out + k + i, _mm256_add_ps(_mm256_mul_ps(scale, f), bias));
-        }
+    for (size_t i = 0; i < 32; i += 8) {
+        const __m128i q8 = _mm_loadl_epi64((const __m128i *)(const void *)(q + i));
+        const __m256 f = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(q8));
+        _mm256_storeu_ps(
+            out + i, _mm256_add_ps(_mm256_mul_ps(_mm256_set1_ps(scale), f), _mm256_set1_ps(bias)));
     }
 }
 
-/* Columns k0 .. k0 + n of a row; for affine both are multiples of 32. */
-static void affine_to_f32(const loam_matrix *w, size_t row, size_t k0, size_t n, float *out) {
-    switch (w->bits) {
-    case 2: affine_to_f32_bits(w, row, k0, n, 2, out); return;
-    case 3: affine_to_f32_bits(w, row, k0, n, 3, out); return;
-    case 4: affine_to_f32_bits(w, row, k0, n, 4, out); return;
-    case 5: affine_to_f32_bits(w, row, k0, n, 5, out); return;
-    case 6: affine_to_f32_bits(w, row, k0, n, 6, out); return;
-    default: affine_to_f32_bits(w, row, k0, n, 8, out); return;
-    }
-}
-
-static void row_to_f32_avx2(const loam_matrix *w, size_t row, float *out) {
-    if (w->element == LOAM_ELEMENT_AFFINE)
-        affine_to_f32(w, row, 0, w->cols, out);
-    else
-        dense_to_f32(w->element, w->data + row * loam_matrix_row_bytes(w), w->cols, out);
-}
+#include "float_rows.h"
 
 /* See loam_avx2_pack.  Meanwhile the piece at `ahead` is fetched, which is packed next: sixteen
  * short pieces of rows are no stream that the machine would notice by itself. */
@@ -110,19 +85,8 @@ LOAM_INLINE void pack(const loam_matrix *w, const unsigned char *data, size_t ro
                       size_t row0, size_t n_rows, size_t k0, size_t n, float *out, float *buffer,
                       const unsigned char *ahead) {
     const float *rows[PANEL_ROWS];
-    const size_t padded = (n + 7) / 8 * 8;
-    const int direct = w->element == LOAM_ELEMENT_F32 && n % 8 == 0;
 
-    for (size_t r = 0; r < PANEL_ROWS; r++) {
-        if (r >= n_rows) {
-            rows[r] = rows[n_rows - 1];
-            continue;
-        }
-        const unsigned char *p = data + (row0 + r) * row_bytes;
-        float *to = buffer + r * padded;
-        if (!direct) dense_to_f32(w->element, p + k0 * loam_element_bytes(w->element), n, to);
-        rows[r] = direct ? (const float *)(const void *)(p + 4 * k0) : to;
-    }
+    find_rows(w, data, row_bytes, row0, n_rows, k0, n, buffer, rows);
     const size_t line = 64 / loam_element_bytes(w->element);
     for (size_t k = 0; k < n; k += 8) {
         const size_t left = n - k < 8 ? n - k : 8;
@@ -154,82 +118,18 @@ void loam_avx2_pack(const loam_matrix *w, const unsigned char *data, size_t row_
     pack(w, data, row_bytes, row0, n_rows, k0, n, out, buffer, NULL);
 }
 
-typedef struct panel_block {
-    const float *panels; /* [n_panels][BLOCK_K][16] */
-    size_t n_rows, n_k;
-    const float *x; /* at the block's first k */
-    size_t x_stride, m;
-    float *y;
-    size_t y_stride;
-    int begin;
-} panel_block;
-
-/* A panel with fewer than sixteen rows of its own goes through a copy of its part of y. */
-static void tile_edge(const panel_block *p, avx2_tile t, size_t m, size_t rows) {
-    float y[AVX2_TILE_ROWS][PANEL_ROWS] = {{0}}, *to = t.y;
-    for (size_t i = 0; i < m && !p->begin; i++)
-        memcpy(y[i], to + i * t.y_stride, rows * sizeof(float));
-    t.y = y[0];
-    t.y_stride = PANEL_ROWS;
-    loam_avx2_tile(&t, m);
-    for (size_t i = 0; i < m; i++) memcpy(to + i * p->y_stride, y[i], rows * sizeof(float));
-}
-
-static void multiply_block(const panel_block *p) {
-    for (size_t i = 0; i < p->m; i += AVX2_TILE_ROWS) {
-        const size_t m = p->m - i < AVX2_TILE_ROWS ? p->m - i : AVX2_TILE_ROWS;
-        for (size_t r = 0; r < p->n_rows; r += PANEL_ROWS) {
-            const size_t rows = p->n_rows - r;
-            const avx2_tile t = {.x = p->x + i * p->x_stride,
-                                 .x_stride = p->x_stride,
-                                 .b = p->panels + r * BLOCK_K,
-                                 .b_stride = PANEL_ROWS,
-                                 .n_k = p->n_k,
-                                 .y = p->y + i * p->y_stride + r,
-                                 .y_stride = p->y_stride,
-                                 .begin = p->begin};
-            if (rows >= PANEL_ROWS)
-                loam_avx2_tile(&t, m);
-            else
-                tile_edge(p, t, m, rows);
-        }
-    }
+static void place_dense(const loam_matrix *w, const panel_place *at, const void *room, float *out) {
+    float *const *buffer = room;
+    const size_t row_bytes = loam_matrix_row_bytes(w);
+    const unsigned char *ahead =
+        w->data + at->next_row * row_bytes + at->next_k * loam_element_bytes(w->element);
+    pack(w, w->data, row_bytes, at->row, at->n_rows, at->k, at->n_k, out, *buffer, ahead);
 }
 
 static void dense_product(const loam_matrix *w, size_t row0, size_t n_rows, const float *x,
                           size_t x_stride, size_t m, float *y, size_t y_stride, void *scratch) {
-    float *panels = scratch, *buffer = panels + PANELS * PANEL_ROWS * BLOCK_K;
-    const size_t row_bytes = loam_matrix_row_bytes(w);
-    const size_t element_bytes = loam_element_bytes(w->element);
-
-    for (size_t r = 0; r < n_rows; r += PANELS * PANEL_ROWS) {
-        const size_t left = n_rows - r;
-        const size_t rows = left < PANELS * PANEL_ROWS ? left : PANELS * PANEL_ROWS;
-        for (size_t k = 0; k < w->cols; k += BLOCK_K) {
-            const size_t n = w->cols - k < BLOCK_K ? w->cols - k : BLOCK_K;
-            for (size_t i = 0; i < rows; i += PANEL_ROWS) {
-                const size_t count = rows - i < PANEL_ROWS ? rows - i : PANEL_ROWS;
-                /* the next sixteen rows, then the next columns, then the next block of rows */
-                const int last_rows = i + PANEL_ROWS >= rows, last_k = k + n == w->cols;
-                const size_t next_row = last_rows && !last_k ? r : r + i + PANEL_ROWS;
-                const size_t next_k = !last_rows ? k : last_k ? 0 : k + n;
-                const unsigned char *ahead =
-                    w->data + (row0 + next_row) * row_bytes + next_k * element_bytes;
-                pack(w, w->data, row_bytes, row0 + r + i, count, k, n, panels + i * BLOCK_K, buffer,
-                     ahead);
-            }
-            const panel_block block = {.panels = panels,
-                                       .n_rows = rows,
-                                       .n_k = n,
-                                       .x = x + k,
-                                       .x_stride = x_stride,
-                                       .m = m,
-                                       .y = y + r,
-                                       .y_stride = y_stride,
-                                       .begin = k == 0};
-            multiply_block(&block);
-        }
-    }
+    float *panels = scratch, *buffer = panels + BLOCK_ROWS * BLOCK_K;
+    multiply_by_panels(w, row0, n_rows, x, x_stride, m, y, y_stride, panels, place_dense, &buffer);
 }
 
 /* Affine weights as f32: the byte panels of the integer product, whose lanes are rows already,
@@ -263,12 +163,19 @@ static void widen_panel(const byte_panel *p, size_t k0, size_t n, float *out) {
     }
 }
 
+static void place_affine(const loam_matrix *w, const panel_place *at, const void *room,
+                         float *out) {
+    const byte_panel *p = (const byte_panel *)room + at->index;
+    if (at->k == 0) loam_avx2_fill_panel(w, at->row, at->n_rows, 0, p->q, p->scales, p->biases);
+    widen_panel(p, at->k, at->n_k, out);
+}
+
 static void affine_product(const loam_matrix *w, size_t row0, size_t n_rows, const float *x,
                            size_t x_stride, size_t m, float *y, size_t y_stride, void *scratch) {
-    const size_t n_groups = w->cols / (size_t)w->group, rows_max = PANELS * PANEL_ROWS;
+    const size_t n_groups = w->cols / (size_t)w->group;
     float *panels = scratch;
     byte_panel p[PANELS];
-    unsigned char *room = (unsigned char *)(panels + rows_max * BLOCK_K);
+    unsigned char *room = (unsigned char *)(panels + BLOCK_ROWS * BLOCK_K);
     for (size_t i = 0; i < PANELS; i++) {
         p[i].q = room;
         p[i].scales = (float *)(void *)(room + PANEL_ROWS * w->cols);
@@ -276,29 +183,7 @@ static void affine_product(const loam_matrix *w, size_t row0, size_t n_rows, con
         p[i].group = (size_t)w->group;
         room = (unsigned char *)(p[i].biases + PANEL_ROWS * n_groups);
     }
-    for (size_t r = 0; r < n_rows; r += rows_max) {
-        const size_t rows = n_rows - r < rows_max ? n_rows - r : rows_max;
-        for (size_t i = 0; i < rows; i += PANEL_ROWS) {
-            const byte_panel *b = &p[i / PANEL_ROWS];
-            const size_t n = rows - i < PANEL_ROWS ? rows - i : PANEL_ROWS;
-            loam_avx2_fill_panel(w, row0 + r + i, n, 0, b->q, b->scales, b->biases);
-        }
-        for (size_t k = 0; k < w->cols; k += BLOCK_K) {
-            const size_t n = w->cols - k < BLOCK_K ? w->cols - k : BLOCK_K;
-            for (size_t i = 0; i < rows; i += PANEL_ROWS)
-                widen_panel(&p[i / PANEL_ROWS], k, n, panels + i * BLOCK_K);
-            const panel_block block = {.panels = panels,
-                                       .n_rows = rows,
-                                       .n_k = n,
-                                       .x = x + k,
-                                       .x_stride = x_stride,
-                                       .m = m,
-                                       .y = y + r,
-                                       .y_stride = y_stride,
-                                       .begin = k == 0};
-            multiply_block(&block);
-        }
-    }
+    multiply_by_panels(w, row0, n_rows, x, x_stride, m, y, y_stride, panels, place_affine, p);
 }
 
 void loam_avx2_float_product(const loam_matrix *w, size_t row0, size_t n_rows, const float *x,
@@ -321,7 +206,7 @@ void loam_avx2_float_product(const loam_matrix *w, size_t row0, size_t n_rows, c
 
 void loam_avx2_use_float(loam_kernels *k) {
     k->float_product = loam_avx2_float_product;
-    k->row_to_f32 = row_to_f32_avx2;
+    k->row_to_f32 = row_to_f32;
 }
 
 #endif

@@ -12,8 +12,6 @@
 #if defined(__AVX2__)
 #include <math.h>
 
-enum { BLOCK_K = 256 };
-
 /* See avx2_integer.c: the asm keeps gcc from making all products first. */
 LOAM_INLINE __m256i dot2(__m256i acc, __m256i a, __m256i b) {
     acc = _mm256_add_epi32(acc, _mm256_madd_epi16(a, b));
@@ -65,33 +63,23 @@ DEFINE_FLOAT_TILE(4)
 DEFINE_FLOAT_TILE(5)
 DEFINE_FLOAT_TILE(6)
 
-static void panel_float_avx2(const loam_panel_float *p) {
+static void step_float(const void *product, const panel_step *at) {
     static void (*const tiles[])(const float_tile *t) = {float_tile_1, float_tile_2, float_tile_3,
                                                          float_tile_4, float_tile_5, float_tile_6};
-    const size_t n_blocks = p->cols ? (p->cols + BLOCK_K - 1) / BLOCK_K : 1;
-    const size_t step = (p->cols + n_blocks - 1) / n_blocks, panel = p->cols * ROWS;
-    const size_t n_tiles = (p->m + COLS - 1) / COLS;
+    const loam_panel_float *p = product;
+    const float_tile t = {.x = p->x + at->position * p->x_stride + at->k,
+                          .x_stride = p->x_stride,
+                          .b = p->panels + at->piece,
+                          .ahead = p->panels + at->next,
+                          .n_k = at->n_k,
+                          .y = p->y + at->position * p->y_stride + at->panel * ROWS,
+                          .y_stride = p->y_stride,
+                          .begin = at->k == 0};
+    tiles[at->m - 1](&t);
+}
 
-    for (size_t k = 0; k == 0 || k < p->cols; k += step) {
-        const size_t n_k = p->cols - k < step ? p->cols - k : step;
-        for (size_t j = 0; j < p->n_panels; j++) {
-            const size_t next_j = j + 1 < p->n_panels || k + n_k == p->cols ? j + 1 : 0;
-            const size_t next_k = j + 1 < p->n_panels ? k : k + n_k == p->cols ? 0 : k + n_k;
-            for (size_t i = 0; i < n_tiles; i++) {
-                const size_t from = tile_start(p->m, n_tiles, i);
-                const float_tile t = {.x = p->x + from * p->x_stride + k,
-                                      .x_stride = p->x_stride,
-                                      .b = p->panels + j * panel + k * ROWS,
-                                      .ahead = p->panels + next_j * panel + next_k * ROWS,
-                                      .n_k = n_k,
-                                      .y = p->y + from * p->y_stride + j * ROWS,
-                                      .y_stride = p->y_stride,
-                                      .begin = k == 0};
-                tiles[tile_start(p->m, n_tiles, i + 1) - from - 1](&t);
-            }
-        }
-        if (step == 0) break;
-    }
+static void panel_float_avx2(const loam_panel_float *p) {
+    walk_panels(p->cols, float_block(p->cols), p->n_panels, p->m, step_float, p);
 }
 
 static void panel_pack_avx2(const float *rows, size_t row_stride, size_t cols, float *panel) {

@@ -32,57 +32,28 @@ LOAM_INLINE __m128 sum_trees4(__m256 s[4][2]) {
 
 /* One step of sixteen columns: the loads are whole, or masked at the end of a row. */
 #define TILE_STEP(R, Q, LOAD)                                                                      \
-    _Pragma("GCC unroll 2") for (size_t h = 0; h < 2; h++) {                                       \
+    DOT_EACH_VECTOR {                                                                              \
         __m256 xv[Q];                                                                              \
-        _Pragma("GCC unroll 2") for (size_t j = 0; j < Q; j++) xv[j] =                             \
-            LOAD(x + j * t->x_stride + k, h);                                                      \
-        _Pragma("GCC unroll 4") for (size_t r = 0; r < R; r++) {                                   \
+        DOT_EACH_QUERY(Q) xv[j] = LOAD(x + j * t->x_stride + k, h);                                \
+        DOT_EACH_ROW(R) {                                                                          \
             __m256 v = LOAD(rows + r * t->row_stride + k, h);                                      \
             __asm__("" : "+x"(v)); /* gcc would load it for each query */                          \
-            _Pragma("GCC unroll 2") for (size_t j = 0; j < Q; j++) s[r][j][h] =                    \
-                _mm256_fmadd_ps(v, xv[j], s[r][j][h]);                                             \
+            DOT_EACH_QUERY(Q) s[r][j][h] = _mm256_fmadd_ps(v, xv[j], s[r][j][h]);                  \
         }                                                                                          \
     }
 #define LOAD_WHOLE(p, h) _mm256_loadu_ps((p) + 8 * (h))
 #define LOAD_END(p, h)   _mm256_maskload_ps((p) + 8 * (h), mask[h])
 
-#define DEFINE_DOT_TILE(R, Q)                                                                      \
-    static void dots_##R##_##Q(const loam_dot_tile *t, size_t i, size_t j0, float *y,              \
-                               size_t y_stride) {                                                  \
-        const float *rows = t->rows + i * t->row_stride, *x = t->x + j0 * t->x_stride;             \
-        const size_t dim = t->dim;                                                                 \
-        __m256 s[R][Q][2];                                                                         \
-        _Pragma("GCC unroll 4") for (size_t r = 0; r < R; r++)                                     \
-            _Pragma("GCC unroll 2") for (size_t j = 0; j < Q; j++) s[r][j][0] = s[r][j][1] =       \
-                _mm256_setzero_ps();                                                               \
-        size_t k = 0;                                                                              \
-        for (; k + LOAM_LANES <= dim; k += LOAM_LANES) {                                           \
-            TILE_STEP(R, Q, LOAD_WHOLE)                                                            \
-        }                                                                                          \
-        if (k < dim) {                                                                             \
-            const size_t left = dim - k;                                                           \
-            const __m256i mask[2] = {lane_mask(left < 8 ? left : 8),                               \
-                                     lane_mask(left < 8 ? 0 : left - 8)};                          \
-            TILE_STEP(R, Q, LOAD_END)                                                              \
-        }                                                                                          \
-        _Pragma("GCC unroll 4") for (size_t r = 0; r < R; r++)                                     \
-            _Pragma("GCC unroll 2") for (size_t j = 0; j < Q; j++) y[j * y_stride + r] =           \
-                sum_tree(s[r][j][0], s[r][j][1]);                                                  \
-    }
-
-DEFINE_DOT_TILE(3, 2)
-DEFINE_DOT_TILE(3, 1)
-DEFINE_DOT_TILE(1, 2)
-DEFINE_DOT_TILE(1, 1)
-
-static void dot_tile_avx2(const loam_dot_tile *t, float *y, size_t y_stride) {
-    for (size_t j = 0, q; j < t->m; j += q, y += q * y_stride) {
-        size_t i = 0;
-        q = t->m - j >= 2 ? 2 : 1;
-        for (; i + 3 <= t->n; i += 3) (q == 2 ? dots_3_2 : dots_3_1)(t, i, j, y + i, y_stride);
-        for (; i < t->n; i++) (q == 2 ? dots_1_2 : dots_1_1)(t, i, j, y + i, y_stride);
-    }
-}
+#define DOT_VECTOR     __m256
+#define DOT_ZERO       _mm256_setzero_ps()
+#define DOT_STEP(R, Q) TILE_STEP(R, Q, LOAD_WHOLE)
+#define DOT_END(R, Q)                                                                              \
+    const size_t left = dim - k;                                                                   \
+    const __m256i mask[2] = {lane_mask(left < 8 ? left : 8), lane_mask(left < 8 ? 0 : left - 8)};  \
+    TILE_STEP(R, Q, LOAD_END)
+#define DOT_SUM(s) sum_tree((s)[0], (s)[1])
+enum { DOT_VECTORS = 2, DOT_ROWS = 3, DOT_QUERIES = 2 };
+#include "dot_tiles.h"
 
 /* Four rows at once, n of them real: the most that a core can convert. */
 static void f16_rows(const uint16_t *rows, size_t n, size_t stride, const float *x, float *y) {
@@ -224,8 +195,8 @@ static void f16_to_f32_avx2(const uint16_t *x, size_t n, float *y) {
 }
 
 void loam_avx2_use_search(loam_kernels *k) {
-    k->dot_tile = dot_tile_avx2;
-    k->dot_tile_rows = 3;
+    k->dot_tile = dot_tile;
+    k->dot_tile_rows = DOT_ROWS;
     k->dot_rows_f16 = dot_rows_f16_avx2;
     k->byte_tile = byte_tile_avx2;
     k->find_not_below = find_not_below_avx2;

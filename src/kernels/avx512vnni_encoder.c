@@ -10,7 +10,8 @@
 
 #ifdef LOAM_AVX512
 
-enum { BLOCK_K = 256, ROWS = LOAM_PANEL_ROWS, COLS = 12 };
+enum { COLS = 12, PANELS = 2 };
+#include "panel_blocks.h"
 
 /* One tile of either kind; x and panels count elements, of which a step takes one (f32) or two. */
 typedef struct panel_tile {
@@ -125,66 +126,42 @@ typedef void (*tile_fn)(const panel_tile *t);
 DEFINE_ALL(float_tile)
 DEFINE_ALL(wide_tile)
 
-/* Positions of tile i of n: as even as can be. */
-LOAM_INLINE size_t tile_start(size_t m, size_t n, size_t i) {
-    return m / n * i + (i < m % n ? i : m % n);
+static void step_float(const void *product, const panel_step *at) {
+    const loam_panel_float *p = product;
+    const panel_tile t = {.x = p->x + at->position * p->x_stride + at->k,
+                          .x_stride = p->x_stride,
+                          .panel = p->panels + at->piece,
+                          .panel_stride = p->cols * ROWS,
+                          .ahead = p->panels + at->next,
+                          .n_k = at->n_k,
+                          .y = p->y + at->position * p->y_stride + at->panel * ROWS,
+                          .y_stride = p->y_stride,
+                          .begin = at->k == 0};
+    float_tiles[at->n_panels - 1][at->m - 1](&t);
 }
 
 static void panel_float_avx512vnni(const loam_panel_float *p) {
-    const size_t n_blocks = p->cols ? (p->cols + BLOCK_K - 1) / BLOCK_K : 1;
-    const size_t step = (p->cols + n_blocks - 1) / n_blocks, panel = p->cols * ROWS;
-    const size_t n_tiles = (p->m + COLS - 1) / COLS;
+    walk_panels(p->cols, float_block(p->cols), p->n_panels, p->m, step_float, p);
+}
 
-    for (size_t k = 0; k == 0 || k < p->cols; k += step) {
-        const size_t n_k = p->cols - k < step ? p->cols - k : step;
-        for (size_t j = 0, n; j < p->n_panels; j += n) {
-            n = p->n_panels - j < 2 ? 1 : 2;
-            const int last = j + n >= p->n_panels, end = k + n_k == p->cols;
-            const size_t next_j = last && !end ? 0 : j + n, next_k = last ? end ? 0 : k + n_k : k;
-            for (size_t i = 0; i < n_tiles; i++) {
-                const size_t from = tile_start(p->m, n_tiles, i);
-                const panel_tile t = {.x = p->x + from * p->x_stride + k,
-                                      .x_stride = p->x_stride,
-                                      .panel = p->panels + j * panel + k * ROWS,
-                                      .panel_stride = panel,
-                                      .ahead = p->panels + next_j * panel + next_k * ROWS,
-                                      .n_k = n_k,
-                                      .y = p->y + from * p->y_stride + j * ROWS,
-                                      .y_stride = p->y_stride,
-                                      .begin = k == 0};
-                float_tiles[n - 1][tile_start(p->m, n_tiles, i + 1) - from - 1](&t);
-            }
-        }
-        if (step == 0) break;
-    }
+static void step_wide(const void *product, const panel_step *at) {
+    const loam_panel_wide *p = product;
+    const panel_tile t = {.x = p->x + at->position * p->x_stride + at->k,
+                          .x_stride = p->x_stride,
+                          .panel = p->panels + at->piece,
+                          .panel_stride = p->cols * ROWS,
+                          .ahead = p->panels + at->next,
+                          .n_k = at->n_k,
+                          .scales = p->scales + at->panel * ROWS,
+                          .d = p->d + at->position,
+                          .y = p->y + at->position * p->y_stride + at->panel * ROWS,
+                          .y_stride = p->y_stride,
+                          .begin = at->k == 0};
+    wide_tiles[at->n_panels - 1][at->m - 1](&t);
 }
 
 static void panel_wide_avx512vnni(const loam_panel_wide *p) {
-    const size_t panel = p->cols * ROWS, n_tiles = (p->m + COLS - 1) / COLS;
-
-    for (size_t k = 0; k == 0 || k < p->cols; k += LOAM_WIDE_BLOCK) {
-        const size_t n_k = p->cols - k < LOAM_WIDE_BLOCK ? p->cols - k : LOAM_WIDE_BLOCK;
-        for (size_t j = 0, n; j < p->n_panels; j += n) {
-            n = p->n_panels - j < 2 ? 1 : 2;
-            const int last = j + n >= p->n_panels, end = k + n_k == p->cols;
-            const size_t next_j = last && !end ? 0 : j + n, next_k = last ? end ? 0 : k + n_k : k;
-            for (size_t i = 0; i < n_tiles; i++) {
-                const size_t from = tile_start(p->m, n_tiles, i);
-                const panel_tile t = {.x = p->x + from * p->x_stride + k,
-                                      .x_stride = p->x_stride,
-                                      .panel = p->panels + j * panel + k * ROWS,
-                                      .panel_stride = panel,
-                                      .ahead = p->panels + next_j * panel + next_k * ROWS,
-                                      .n_k = n_k,
-                                      .scales = p->scales + j * ROWS,
-                                      .d = p->d + from,
-                                      .y = p->y + from * p->y_stride + j * ROWS,
-                                      .y_stride = p->y_stride,
-                                      .begin = k == 0};
-                wide_tiles[n - 1][tile_start(p->m, n_tiles, i + 1) - from - 1](&t);
-            }
-        }
-    }
+    walk_panels(p->cols, LOAM_WIDE_BLOCK, p->n_panels, p->m, step_wide, p);
 }
 
 void loam_avx512vnni_use_encoder(loam_kernels *k) {

@@ -1,28 +1,13 @@
 /* avx512vnni_float.c - f32 products with 512-bit registers: a 12 x 32 tile over the panels of
- * avx2_float.c, blocked as there.  Lanes hold outputs and k ascends: the same bits. */
+ * float_blocks.h.  Lanes hold outputs and k ascends: the same bits. */
 #include "avx512.h"
 
 #ifdef LOAM_AVX512
 
-enum { BLOCK_K = 256, PANELS = 4, PANEL_ROWS = 16, TILE_M = 12 };
-
-typedef struct float_block {
-    const float *panels; /* [PANELS][BLOCK_K][16] */
-    size_t n_rows, n_k;
-    const float *x;
-    size_t x_stride, m;
-    float *y;
-    size_t y_stride;
-    int begin; /* from 0, else from y */
-} float_block;
-
-/* Lanes of a panel that are rows of the matrix. */
-LOAM_INLINE __mmask16 row_mask(size_t n) {
-    return (__mmask16)(n >= 16 ? 0xffff : (1u << n) - 1);
-}
+#include "float_blocks.h"
 
 #define DEFINE_TILE(M)                                                                             \
-    static void tile_##M(const float_block *t, size_t i0, size_t r, __mmask16 lo, __mmask16 hi) {  \
+    static void tile_##M(const panel_block *t, size_t i0, size_t r, __mmask16 lo, __mmask16 hi) {  \
         __m512 a[M], b[M];                                                                         \
         const float *x = t->x + i0 * t->x_stride;                                                  \
         const float *p0 = t->panels + r * BLOCK_K;                                                 \
@@ -54,14 +39,14 @@ DEFINE_TILE(4)
 DEFINE_TILE(8)
 DEFINE_TILE(12)
 
-static void multiply_block(const float_block *t) {
+static void multiply_block(const panel_block *t) {
     for (size_t i = 0, n; i < t->m; i += n) {
         const size_t left = t->m - i;
         n = left >= 12 ? 12 : left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
         for (size_t r = 0; r < t->n_rows; r += 2 * PANEL_ROWS) {
             const size_t rows = t->n_rows - r;
-            const __mmask16 lo = row_mask(rows),
-                            hi = rows > PANEL_ROWS ? row_mask(rows - PANEL_ROWS) : 0;
+            const __mmask16 lo = first_lanes(rows),
+                            hi = rows > PANEL_ROWS ? first_lanes(rows - PANEL_ROWS) : 0;
             switch (n) {
             case 12: tile_12(t, i, r, lo, hi); break;
             case 8: tile_8(t, i, r, lo, hi); break;
@@ -73,38 +58,23 @@ static void multiply_block(const float_block *t) {
     }
 }
 
+static void place_panel(const loam_matrix *w, const panel_place *at, const void *room, float *out) {
+    float *const *buffer = room;
+    loam_avx2_pack(w, w->data, loam_matrix_row_bytes(w), at->row, at->n_rows, at->k, at->n_k, out,
+                   *buffer);
+}
+
 static void float_product_avx512vnni(const loam_matrix *w, size_t row0, size_t n_rows,
                                      const float *x, size_t x_stride, size_t m, float *y,
                                      size_t y_stride, void *scratch) {
-    float *panels = scratch, *buffer = panels + PANELS * PANEL_ROWS * BLOCK_K;
-    const size_t row_bytes = loam_matrix_row_bytes(w);
+    float *panels = scratch, *buffer = panels + BLOCK_ROWS * BLOCK_K;
 
     /* one position is bound by memory; affine weights are widened by AVX2 */
-    if (m <= 1 || w->cols == 0 || w->element == LOAM_ELEMENT_AFFINE) {
+    if (m <= 1 || w->cols == 0 || w->element == LOAM_ELEMENT_AFFINE)
         loam_avx2_float_product(w, row0, n_rows, x, x_stride, m, y, y_stride, scratch);
-        return;
-    }
-    for (size_t r = 0; r < n_rows; r += PANELS * PANEL_ROWS) {
-        const size_t left = n_rows - r;
-        const size_t rows = left < PANELS * PANEL_ROWS ? left : PANELS * PANEL_ROWS;
-        for (size_t k = 0; k < w->cols; k += BLOCK_K) {
-            const size_t n = w->cols - k < BLOCK_K ? w->cols - k : BLOCK_K;
-            for (size_t i = 0; i < rows; i += PANEL_ROWS)
-                loam_avx2_pack(w, w->data, row_bytes, row0 + r + i,
-                               rows - i < PANEL_ROWS ? rows - i : PANEL_ROWS, k, n,
-                               panels + i * BLOCK_K, buffer);
-            const float_block block = {.panels = panels,
-                                       .n_rows = rows,
-                                       .n_k = n,
-                                       .x = x + k,
-                                       .x_stride = x_stride,
-                                       .m = m,
-                                       .y = y + r,
-                                       .y_stride = y_stride,
-                                       .begin = k == 0};
-            multiply_block(&block);
-        }
-    }
+    else
+        multiply_by_panels(w, row0, n_rows, x, x_stride, m, y, y_stride, panels, place_panel,
+                           &buffer);
 }
 
 void loam_avx512vnni_use_float(loam_kernels *k) {

@@ -14,44 +14,25 @@ LOAM_INLINE float sum_lanes(__m512 s) {
     return sum_tree(_mm512_castps512_ps256(s), high);
 }
 
-#define DEFINE_DOT_TILE(R, Q)                                                                      \
-    static void dots_##R##_##Q(const loam_dot_tile *t, size_t i, size_t j0, float *y,              \
-                               size_t y_stride) {                                                  \
-        const float *rows = t->rows + i * t->row_stride, *x = t->x + j0 * t->x_stride;             \
-        const size_t dim = t->dim;                                                                 \
-        __m512 s[R][Q];                                                                            \
-        _Pragma("GCC unroll 4") for (size_t r = 0; r < R; r++)                                     \
-            _Pragma("GCC unroll 6") for (size_t j = 0; j < Q; j++) s[r][j] = _mm512_setzero_ps();  \
-        for (size_t k = 0; k < dim; k += LOAM_LANES) {                                             \
-            const size_t left = dim - k;                                                           \
-            const __mmask16 mask = (__mmask16)(left >= 16 ? 0xffff : (1u << left) - 1);            \
-            __m512 v[R];                                                                           \
-            _Pragma("GCC unroll 4") for (size_t r = 0; r < R; r++) v[r] =                          \
-                _mm512_maskz_loadu_ps(mask, rows + r * t->row_stride + k);                         \
-            _Pragma("GCC unroll 6") for (size_t j = 0; j < Q; j++) {                               \
-                const __m512 xv = _mm512_maskz_loadu_ps(mask, x + j * t->x_stride + k);            \
-                _Pragma("GCC unroll 4") for (size_t r = 0; r < R; r++) s[r][j] =                   \
-                    _mm512_fmadd_ps(v[r], xv, s[r][j]);                                            \
-            }                                                                                      \
-        }                                                                                          \
-        _Pragma("GCC unroll 4") for (size_t r = 0; r < R; r++)                                     \
-            _Pragma("GCC unroll 6") for (size_t j = 0; j < Q; j++) y[j * y_stride + r] =           \
-                sum_lanes(s[r][j]);                                                                \
+/* One step of sixteen columns: the loads are whole, or masked at the end of a row. */
+#define TILE_STEP(R, Q, LOAD)                                                                      \
+    __m512 v[R];                                                                                   \
+    DOT_EACH_ROW(R) v[r] = LOAD(rows + r * t->row_stride + k);                                     \
+    DOT_EACH_QUERY(Q) {                                                                            \
+        const __m512 xv = LOAD(x + j * t->x_stride + k);                                           \
+        DOT_EACH_ROW(R) s[r][j][0] = _mm512_fmadd_ps(v[r], xv, s[r][j][0]);                        \
     }
+#define LOAD_END(p) _mm512_maskz_loadu_ps(mask, p)
 
-DEFINE_DOT_TILE(4, 6)
-DEFINE_DOT_TILE(4, 1)
-DEFINE_DOT_TILE(1, 6)
-DEFINE_DOT_TILE(1, 1)
-
-static void dot_tile_avx512vnni(const loam_dot_tile *t, float *y, size_t y_stride) {
-    for (size_t j = 0, q; j < t->m; j += q, y += q * y_stride) {
-        size_t i = 0;
-        q = t->m - j >= 6 ? 6 : 1;
-        for (; i + 4 <= t->n; i += 4) (q == 6 ? dots_4_6 : dots_4_1)(t, i, j, y + i, y_stride);
-        for (; i < t->n; i++) (q == 6 ? dots_1_6 : dots_1_1)(t, i, j, y + i, y_stride);
-    }
-}
+#define DOT_VECTOR     __m512
+#define DOT_ZERO       _mm512_setzero_ps()
+#define DOT_STEP(R, Q) TILE_STEP(R, Q, _mm512_loadu_ps)
+#define DOT_END(R, Q)                                                                              \
+    const __mmask16 mask = first_lanes(dim - k);                                                   \
+    TILE_STEP(R, Q, LOAD_END)
+#define DOT_SUM(s) sum_lanes((s)[0])
+enum { DOT_VECTORS = 1, DOT_ROWS = 4, DOT_QUERIES = 6 };
+#include "dot_tiles.h"
 
 #include "vnni_bytes.h"
 
@@ -70,8 +51,8 @@ static void byte_tile_avx512vnni(const loam_byte_tile *t, float *y, size_t y_str
 }
 
 void loam_avx512vnni_use_search(loam_kernels *k) {
-    k->dot_tile = dot_tile_avx512vnni;
-    k->dot_tile_rows = 4;
+    k->dot_tile = dot_tile;
+    k->dot_tile_rows = DOT_ROWS;
     k->byte_tile = byte_tile_avx512vnni;
 }
 

@@ -11,7 +11,7 @@ enum { LOAM_TILE512_ROWS = 12 };
 
 #define TILE512_ROWS_LOOP _Pragma("GCC unroll 12") for (size_t i = 0; i < m; i++)
 
-LOAM_INLINE void tile512_rows(const avx2_tile *t, size_t m) {
+LOAM_INLINE void tile512_rows(const loam_tile *t, size_t m) {
     const float *b = t->b, *x[LOAM_TILE512_ROWS / 3];
     const size_t stride = t->x_stride;
     __m512 s[LOAM_TILE512_ROWS];
@@ -29,7 +29,7 @@ LOAM_INLINE void tile512_rows(const avx2_tile *t, size_t m) {
 }
 
 /* m rows (1 .. 12) and all sixteen columns of y. */
-static inline void loam_avx512_tile(const avx2_tile *t, size_t m) {
+static inline void loam_avx512_tile(const loam_tile *t, size_t m) {
     switch (m) {
     case 1: tile512_rows(t, 1); return;
     case 2: tile512_rows(t, 2); return;

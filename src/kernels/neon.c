@@ -8,6 +8,7 @@ void loam_kernels_use_neon(loam_kernels *k) {
     loam_neon_use_float(k);
     loam_neon_use_integer(k);
     loam_neon_use_math(k);
+    loam_neon_use_attend(k);
     loam_neon_use_attention(k);
     loam_neon_use_search(k);
     loam_neon_use_panel(k);

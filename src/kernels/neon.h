@@ -7,6 +7,7 @@
 #ifndef LOAM_NEON_H
 #define LOAM_NEON_H
 
+#include "float_tile.h"
 #include "kernels.h"
 #include "math_poly.h"
 
@@ -215,26 +216,15 @@ void loam_neon_f16_to_f32(const uint16_t *x, size_t n, float *y);
 void loam_neon_use_float(loam_kernels *k);
 void loam_neon_use_integer(loam_kernels *k);
 void loam_neon_use_math(loam_kernels *k);
+void loam_neon_use_attend(loam_kernels *k);
 void loam_neon_use_attention(loam_kernels *k);
 void loam_neon_use_search(loam_kernels *k);
 void loam_neon_use_panel(loam_kernels *k);
 
-/* y[i][0 .. 15] (+)= sum over k ascending of x[i][k] * b[k][0 .. 15], one fma each, for up to
- * four rows i.  `begin` starts from 0, else from y.  b rows are b_stride apart. */
-typedef struct neon_tile {
-    const float *x;
-    size_t x_stride;
-    const float *b;
-    size_t b_stride, n_k;
-    float *y;
-    size_t y_stride;
-    int begin;
-} neon_tile;
-
 enum { NEON_TILE_ROWS = 4, NEON_TILE_COLS = 16 };
 
 /* m rows (1 .. 4) and all sixteen columns of y. */
-void loam_neon_tile(const neon_tile *t, size_t m);
+void loam_neon_tile(const loam_tile *t, size_t m);
 
 /* Transpose columns k0 .. k0 + n of the sixteen rows from row0 on into the tile's b:
  * out[k * 16 + r]; the rows from n_rows on repeat the last one.  `buffer` holds

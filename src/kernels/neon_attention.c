@@ -5,7 +5,6 @@
 
 #if defined(__aarch64__)
 
-#define TILE     neon_tile
 #define TILE_RUN loam_neon_tile
 enum { TILE_ROWS = NEON_TILE_ROWS };
 #include "attention_blocks.h"

@@ -3,18 +3,19 @@
  * Lanes hold outputs, k runs upwards with one fma each, so blocking changes nothing: a tile
  * that stops at a block of k writes its sums to y and the next block goes on from there.
  *
- *     weights [16 rows][256 k]  --convert, transpose-->  panel [256 k][16 rows]   16 KB, L1
- *     y tile [4 positions][16 rows] += x [4][256] by element * panel              16 registers
+ *     y tile [4 positions][16 rows] += x [4][256] by element * panel [256][16]   16 registers
  *
  * Sixteen sums are what four units of latency four need; x takes four registers of four k.
- * Four panels (64 rows) are packed at a time.  One position goes without panels: four rows of
+ * Blocks of panels are those of float_blocks.h.  One position goes without panels: four rows of
  * four columns are transposed in registers.
  */
 #include "neon.h"
 
 #if defined(__aarch64__)
 
-enum { BLOCK_K = 256, PANELS = 4, PANEL_ROWS = 16 };
+#define TILE_RUN loam_neon_tile
+enum { TILE_ROWS = NEON_TILE_ROWS, FLOATS = 4 };
+#include "float_blocks.h"
 
 /* One k of a tile of m positions: lane `l` of each x. */
 #define TILE_K(M, L)                                                                               \
@@ -28,7 +29,7 @@ enum { BLOCK_K = 256, PANELS = 4, PANEL_ROWS = 16 };
     }
 
 #define DEFINE_TILE(M)                                                                             \
-    static void tile_##M(const neon_tile *t) {                                                     \
+    static void tile_##M(const loam_tile *t) {                                                     \
         float32x4_t s[M][4], xv[M];                                                                \
         const float *b = t->b, *x = t->x;                                                          \
         size_t k = 0;                                                                              \
@@ -55,8 +56,8 @@ DEFINE_TILE(2)
 DEFINE_TILE(3)
 DEFINE_TILE(4)
 
-void loam_neon_tile(const neon_tile *t, size_t m) {
-    static void (*const tiles[])(const neon_tile *t) = {tile_1, tile_2, tile_3, tile_4};
+void loam_neon_tile(const loam_tile *t, size_t m) {
+    static void (*const tiles[])(const loam_tile *t) = {tile_1, tile_2, tile_3, tile_4};
     tiles[m - 1](t);
 }
 
@@ -80,68 +81,13 @@ LOAM_INLINE void dequantize16(uint8x16_t q, float32x4_t scale, float32x4_t bias,
     }
 }
 
-LOAM_INLINE void affine_to_f32_bits(const loam_matrix *w, size_t row, size_t k0, size_t n, int bits,
-                                    float *out) {
-    const size_t group = (size_t)w->group,
-                 at = row * (w->cols / group) * loam_element_bytes(w->scale);
-    const unsigned char *data = w->data + row * loam_matrix_row_bytes(w) + k0 / 8 * (size_t)bits;
-
-    for (size_t k = 0; k < n; k += 32, data += 4 * bits) {
-        const size_t g = (k0 + k) / group;
-        const float32x4_t scale = vdupq_n_f32(scalar(w->scale, w->scales + at, g));
-        const float32x4_t bias = vdupq_n_f32(scalar(w->scale, w->biases + at, g));
-        const uint8x16x2_t q = unpack32(data, bits);
-        dequantize16(q.val[0], scale, bias, out + k);
-        dequantize16(q.val[1], scale, bias, out + k + 16);
-    }
+LOAM_INLINE void widen32(const unsigned char *data, int bits, float scale, float bias, float *out) {
+    const uint8x16x2_t q = unpack32(data, bits);
+    dequantize16(q.val[0], vdupq_n_f32(scale), vdupq_n_f32(bias), out);
+    dequantize16(q.val[1], vdupq_n_f32(scale), vdupq_n_f32(bias), out + 16);
 }
 
-/* Columns k0 .. k0 + n of a row; both are multiples of 32. */
-static void affine_to_f32(const loam_matrix *w, size_t row, size_t k0, size_t n, float *out) {
-    switch (w->bits) {
-    case 2: affine_to_f32_bits(w, row, k0, n, 2, out); return;
-    case 3: affine_to_f32_bits(w, row, k0, n, 3, out); return;
-    case 4: affine_to_f32_bits(w, row, k0, n, 4, out); return;
-    case 5: affine_to_f32_bits(w, row, k0, n, 5, out); return;
-    case 6: affine_to_f32_bits(w, row, k0, n, 6, out); return;
-    default: affine_to_f32_bits(w, row, k0, n, 8, out); return;
-    }
-}
-
-static void row_to_f32_neon(const loam_matrix *w, size_t row, float *out) {
-    if (w->element == LOAM_ELEMENT_AFFINE)
-        affine_to_f32(w, row, 0, w->cols, out);
-    else
-        dense_to_f32(w->element, w->data + row * loam_matrix_row_bytes(w), w->cols, out);
-}
-
-/* Columns k0 .. k0 + n of sixteen rows as f32: in place where the weights are, else in buffer.
- * Each is readable up to a multiple of four columns. */
-static void find_rows(const loam_matrix *w, const unsigned char *data, size_t row_bytes,
-                      size_t row0, size_t n_rows, size_t k0, size_t n, float *buffer,
-                      const float *rows[PANEL_ROWS]) {
-    const size_t padded = (n + 3) / 4 * 4;
-    const int direct = w->element == LOAM_ELEMENT_F32 && n % 4 == 0;
-
-    for (size_t r = 0; r < PANEL_ROWS; r++) {
-        if (r >= n_rows) {
-            rows[r] = rows[n_rows - 1];
-            continue;
-        }
-        float *to = buffer + r * padded;
-        rows[r] = to;
-        if (w->element == LOAM_ELEMENT_AFFINE) {
-            affine_to_f32(w, row0 + r, k0, n, to);
-            continue;
-        }
-        const unsigned char *p =
-            data + (row0 + r) * row_bytes + k0 * loam_element_bytes(w->element);
-        if (direct)
-            rows[r] = (const float *)(const void *)p;
-        else
-            dense_to_f32(w->element, p, n, to);
-    }
-}
+#include "float_rows.h"
 
 void loam_neon_pack(const loam_matrix *w, const unsigned char *data, size_t row_bytes, size_t row0,
                     size_t n_rows, size_t k0, size_t n, float *out, float *buffer) {
@@ -212,74 +158,16 @@ static void vector_product(const loam_matrix *w, size_t row0, size_t n_rows, con
     }
 }
 
-typedef struct panel_block {
-    const float *panels; /* [n_panels][BLOCK_K][16] */
-    size_t n_rows, n_k;
-    const float *x; /* at the block's first k */
-    size_t x_stride, m;
-    float *y;
-    size_t y_stride;
-    int begin;
-} panel_block;
-
-/* A panel with fewer than sixteen rows of its own goes through a copy of its part of y. */
-static void tile_edge(const panel_block *p, neon_tile t, size_t m, size_t rows) {
-    float y[NEON_TILE_ROWS][PANEL_ROWS] = {{0}}, *to = t.y;
-    for (size_t i = 0; i < m && !p->begin; i++)
-        memcpy(y[i], to + i * t.y_stride, rows * sizeof(float));
-    t.y = y[0];
-    t.y_stride = PANEL_ROWS;
-    loam_neon_tile(&t, m);
-    for (size_t i = 0; i < m; i++) memcpy(to + i * p->y_stride, y[i], rows * sizeof(float));
-}
-
-static void multiply_block(const panel_block *p) {
-    for (size_t i = 0; i < p->m; i += NEON_TILE_ROWS) {
-        const size_t m = p->m - i < NEON_TILE_ROWS ? p->m - i : NEON_TILE_ROWS;
-        for (size_t r = 0; r < p->n_rows; r += PANEL_ROWS) {
-            const size_t rows = p->n_rows - r;
-            const neon_tile t = {.x = p->x + i * p->x_stride,
-                                 .x_stride = p->x_stride,
-                                 .b = p->panels + r * BLOCK_K,
-                                 .b_stride = PANEL_ROWS,
-                                 .n_k = p->n_k,
-                                 .y = p->y + i * p->y_stride + r,
-                                 .y_stride = p->y_stride,
-                                 .begin = p->begin};
-            if (rows >= PANEL_ROWS)
-                loam_neon_tile(&t, m);
-            else
-                tile_edge(p, t, m, rows);
-        }
-    }
+static void place_panel(const loam_matrix *w, const panel_place *at, const void *room, float *out) {
+    float *const *buffer = room;
+    loam_neon_pack(w, w->data, loam_matrix_row_bytes(w), at->row, at->n_rows, at->k, at->n_k, out,
+                   *buffer);
 }
 
 static void panel_product(const loam_matrix *w, size_t row0, size_t n_rows, const float *x,
                           size_t x_stride, size_t m, float *y, size_t y_stride, void *scratch) {
-    float *panels = scratch, *buffer = panels + PANELS * PANEL_ROWS * BLOCK_K;
-    const size_t row_bytes = loam_matrix_row_bytes(w);
-
-    for (size_t r = 0; r < n_rows; r += PANELS * PANEL_ROWS) {
-        const size_t left = n_rows - r;
-        const size_t rows = left < PANELS * PANEL_ROWS ? left : PANELS * PANEL_ROWS;
-        for (size_t k = 0; k < w->cols; k += BLOCK_K) {
-            const size_t n = w->cols - k < BLOCK_K ? w->cols - k : BLOCK_K;
-            for (size_t i = 0; i < rows; i += PANEL_ROWS)
-                loam_neon_pack(w, w->data, row_bytes, row0 + r + i,
-                               rows - i < PANEL_ROWS ? rows - i : PANEL_ROWS, k, n,
-                               panels + i * BLOCK_K, buffer);
-            const panel_block block = {.panels = panels,
-                                       .n_rows = rows,
-                                       .n_k = n,
-                                       .x = x + k,
-                                       .x_stride = x_stride,
-                                       .m = m,
-                                       .y = y + r,
-                                       .y_stride = y_stride,
-                                       .begin = k == 0};
-            multiply_block(&block);
-        }
-    }
+    float *panels = scratch, *buffer = panels + BLOCK_ROWS * BLOCK_K;
+    multiply_by_panels(w, row0, n_rows, x, x_stride, m, y, y_stride, panels, place_panel, &buffer);
 }
 
 static void float_product_neon(const loam_matrix *w, size_t row0, size_t n_rows, const float *x,
@@ -297,7 +185,7 @@ static void float_product_neon(const loam_matrix *w, size_t row0, size_t n_rows,
 
 void loam_neon_use_float(loam_kernels *k) {
     k->float_product = float_product_neon;
-    k->row_to_f32 = row_to_f32_neon;
+    k->row_to_f32 = row_to_f32;
 }
 
 #endif

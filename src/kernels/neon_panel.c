@@ -1,37 +1,31 @@
-/* neon_panel.c - products with panels made beforehand, and attention without a mask, by the f32 tile.
+/* neon_panel.c - products with panels made beforehand, by the f32 tile.
  *
  *     f32     the tile of neon_float.c over [256 k][16 rows], four positions
  *     wide    panels stand as [cols][16 rows] here: smlal by element makes four products of 16 bits,
  *             as many as fmla; what is saved is half the memory.  16 rows x 4 positions.
- *
- * A piece of a panel (16 KB at most) stays in L1 while all positions pass.
  */
 #include "neon.h"
 
 #if defined(__aarch64__)
-#include <math.h>
 
-enum { BLOCK_K = 256, ROWS = LOAM_PANEL_ROWS, COLS = NEON_TILE_ROWS };
+enum { COLS = NEON_TILE_ROWS, PANELS = 1 };
+#include "panel_blocks.h"
+
+static void step_float(const void *product, const panel_step *at) {
+    const loam_panel_float *p = product;
+    const loam_tile t = {.x = p->x + at->position * p->x_stride + at->k,
+                         .x_stride = p->x_stride,
+                         .b = p->panels + at->piece,
+                         .b_stride = ROWS,
+                         .n_k = at->n_k,
+                         .y = p->y + at->position * p->y_stride + at->panel * ROWS,
+                         .y_stride = p->y_stride,
+                         .begin = at->k == 0};
+    loam_neon_tile(&t, at->m);
+}
 
 static void panel_float_neon(const loam_panel_float *p) {
-    size_t k = 0;
-    do {
-        const size_t n_k = p->cols - k < BLOCK_K ? p->cols - k : BLOCK_K;
-        for (size_t j = 0; j < p->n_panels; j++) {
-            for (size_t i = 0; i < p->m; i += COLS) {
-                const neon_tile t = {.x = p->x + i * p->x_stride + k,
-                                     .x_stride = p->x_stride,
-                                     .b = p->panels + (j * p->cols + k) * ROWS,
-                                     .b_stride = ROWS,
-                                     .n_k = n_k,
-                                     .y = p->y + i * p->y_stride + j * ROWS,
-                                     .y_stride = p->y_stride,
-                                     .begin = k == 0};
-                loam_neon_tile(&t, p->m - i < COLS ? p->m - i : COLS);
-            }
-        }
-        k += BLOCK_K;
-    } while (k < p->cols);
+    walk_panels(p->cols, float_block(p->cols), p->n_panels, p->m, step_float, p);
 }
 
 static void panel_pack_neon(const float *rows, size_t row_stride, size_t cols, float *panel) {
@@ -105,26 +99,24 @@ DEFINE_WIDE_TILE(2)
 DEFINE_WIDE_TILE(3)
 DEFINE_WIDE_TILE(4)
 
-static void panel_wide_neon(const loam_panel_wide *p) {
+static void step_wide(const void *product, const panel_step *at) {
     static void (*const tiles[])(const wide_tile *t) = {wide_tile_1, wide_tile_2, wide_tile_3,
                                                         wide_tile_4};
-    for (size_t k = 0; k == 0 || k < p->cols; k += LOAM_WIDE_BLOCK) {
-        const size_t n_k = p->cols - k < LOAM_WIDE_BLOCK ? p->cols - k : LOAM_WIDE_BLOCK;
-        for (size_t j = 0; j < p->n_panels; j++) {
-            for (size_t i = 0; i < p->m; i += COLS) {
-                const wide_tile t = {.x = p->x + i * p->x_stride + k,
-                                     .x_stride = p->x_stride,
-                                     .b = p->panels + (j * p->cols + k) * ROWS,
-                                     .n_k = n_k,
-                                     .scales = p->scales + j * ROWS,
-                                     .d = p->d + i,
-                                     .y = p->y + i * p->y_stride + j * ROWS,
-                                     .y_stride = p->y_stride,
-                                     .begin = k == 0};
-                tiles[(p->m - i < COLS ? p->m - i : COLS) - 1](&t);
-            }
-        }
-    }
+    const loam_panel_wide *p = product;
+    const wide_tile t = {.x = p->x + at->position * p->x_stride + at->k,
+                         .x_stride = p->x_stride,
+                         .b = p->panels + at->piece,
+                         .n_k = at->n_k,
+                         .scales = p->scales + at->panel * ROWS,
+                         .d = p->d + at->position,
+                         .y = p->y + at->position * p->y_stride + at->panel * ROWS,
+                         .y_stride = p->y_stride,
+                         .begin = at->k == 0};
+    tiles[at->m - 1](&t);
+}
+
+static void panel_wide_neon(const loam_panel_wide *p) {
+    walk_panels(p->cols, LOAM_WIDE_BLOCK, p->n_panels, p->m, step_wide, p);
 }
 
 static void quantize_wide_neon(const float *x, size_t n, int16_t *q, float *d) {
@@ -151,105 +143,12 @@ static void quantize_wide_neon(const float *x, size_t n, int16_t *q, float *d) {
     if (k < padded) memset(q + k, 0, (padded - k) * sizeof *q);
 }
 
-/* Attention: keys transposed once for all queries, four queries at a time. */
-typedef struct attend_room {
-    float *keys;   /* [n / 16][head_dim][16] */
-    float *values; /* [n][dim] */
-    float *scores; /* [4][n rounded up] */
-    float *out;    /* [4][dim] */
-    float *buffer; /* of loam_neon_pack */
-    size_t dim, n;
-} attend_room;
-
-/* Scores become p, not yet divided by their sum; returns 1 / sum. */
-static float soften_row(float *x, size_t n, float scale) {
-    float32x4_t top = vdupq_n_f32(-INFINITY), lanes[4];
-    size_t j = 0;
-
-    /* the columns beyond n repeat the last key: they change no maximum */
-    for (; j < n; j += 4) {
-        const float32x4_t v = vmulq_n_f32(vld1q_f32(x + j), scale);
-        vst1q_f32(x + j, v);
-        top = vbslq_f32(vcgtq_f32(v, top), v, top); /* a NaN leaves top */
-    }
-    const float32x4_t shift = vdupq_n_f32(vmaxvq_f32(top));
-#pragma GCC unroll 4
-    for (size_t i = 0; i < 4; i++) lanes[i] = vdupq_n_f32(0.0f);
-    for (j = 0; j < n; j += 16) {
-#pragma GCC unroll 4
-        for (size_t i = 0; i < 4; i++) {
-            const size_t at = j + 4 * i;
-            const float32x4_t p = exp4(vsubq_f32(vld1q_f32(x + at), shift));
-            vst1q_f32(x + at, p);
-            if (at < n) lanes[i] = vaddq_f32(lanes[i], load_part(x + at, n - at));
-        }
-    }
-    return 1.0f / sum_tree(lanes);
-}
-
-/* Queries t .. t + m, m up to four. */
-static void attend_rows(const loam_attend *a, const attend_room *r, size_t t, size_t m) {
-    float inverse[COLS];
-
-    for (size_t j = 0; j < a->n; j += 16) {
-        const neon_tile tile = {.x = a->q + t * a->stride,
-                                .x_stride = a->stride,
-                                .b = r->keys + j * a->head_dim,
-                                .b_stride = 16,
-                                .n_k = a->head_dim,
-                                .y = r->scores + j,
-                                .y_stride = r->n,
-                                .begin = 1};
-        loam_neon_tile(&tile, m);
-    }
-    for (size_t i = 0; i < m; i++) inverse[i] = soften_row(r->scores + i * r->n, a->n, a->scale);
-    for (size_t d = 0; d < r->dim; d += 16) {
-        const neon_tile tile = {.x = r->scores,
-                                .x_stride = r->n,
-                                .b = r->values + d,
-                                .b_stride = r->dim,
-                                .n_k = a->n,
-                                .y = r->out + d,
-                                .y_stride = r->dim,
-                                .begin = 1};
-        loam_neon_tile(&tile, m);
-    }
-    for (size_t i = 0; i < m; i++) {
-        float *y = a->y + (t + i) * a->y_stride;
-        for (size_t d = 0; d < a->head_dim; d += 4)
-            store_part(y + d, a->head_dim - d,
-                       vmulq_n_f32(vld1q_f32(r->out + i * r->dim + d), inverse[i]));
-    }
-}
-
-static void attend_neon(const loam_attend *a, float *scratch) {
-    attend_room r = {.dim = (a->head_dim + 15) / 16 * 16, .n = (a->n + 15) / 16 * 16};
-    const loam_matrix keys = {.element = LOAM_ELEMENT_F32};
-    r.keys = scratch;
-    r.values = r.keys + r.n * a->head_dim;
-    r.scores = r.values + r.n * r.dim;
-    r.out = r.scores + COLS * r.n;
-    r.buffer = r.out + COLS * r.dim;
-
-    for (size_t j = 0; j < a->n; j += 16)
-        loam_neon_pack(&keys, (const unsigned char *)a->k, a->stride * sizeof(float), j,
-                       a->n - j < 16 ? a->n - j : 16, 0, a->head_dim, r.keys + j * a->head_dim,
-                       r.buffer);
-    for (size_t j = 0; j < a->n; j++) {
-        memcpy(r.values + j * r.dim, a->v + j * a->stride, a->head_dim * sizeof *a->v);
-        memset(r.values + j * r.dim + a->head_dim, 0, (r.dim - a->head_dim) * sizeof *a->v);
-    }
-    for (size_t t = 0; t < a->n; t += COLS)
-        attend_rows(a, &r, t, a->n - t < COLS ? a->n - t : COLS);
-}
-
 void loam_neon_use_panel(loam_kernels *k) {
     k->panel_pack = panel_pack_neon;
     k->panel_float = panel_float_neon;
     k->panel_pack_wide = panel_pack_wide_neon;
     k->panel_wide = panel_wide_neon;
     k->quantize_wide = quantize_wide_neon;
-    k->attend = attend_neon;
 }
 
 #endif

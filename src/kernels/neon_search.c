@@ -7,57 +7,30 @@
 
 #if defined(__aarch64__)
 
-/* One step of sixteen columns; P points at a row's or a query's values. */
+/* One step of sixteen columns; ROW and X point at a row's and a query's values. */
 #define TILE_STEP(R, Q, ROW, X)                                                                    \
-    _Pragma("GCC unroll 4") for (size_t h = 0; h < 4; h++) {                                       \
+    DOT_EACH_VECTOR {                                                                              \
         float32x4_t xv[Q];                                                                         \
-        _Pragma("GCC unroll 2") for (size_t j = 0; j < Q; j++) xv[j] = vld1q_f32((X) + 4 * h);     \
-        _Pragma("GCC unroll 4") for (size_t r = 0; r < R; r++) {                                   \
+        DOT_EACH_QUERY(Q) xv[j] = vld1q_f32((X) + 4 * h);                                          \
+        DOT_EACH_ROW(R) {                                                                          \
             const float32x4_t v = vld1q_f32((ROW) + 4 * h);                                        \
-            _Pragma("GCC unroll 2") for (size_t j = 0; j < Q; j++) s[r][j][h] =                    \
-                vfmaq_f32(s[r][j][h], v, xv[j]);                                                   \
+            DOT_EACH_QUERY(Q) s[r][j][h] = vfmaq_f32(s[r][j][h], v, xv[j]);                        \
         }                                                                                          \
     }
 
-#define DEFINE_DOT_TILE(R, Q)                                                                      \
-    static void dots_##R##_##Q(const loam_dot_tile *t, size_t i, size_t j0, float *y,              \
-                               size_t y_stride) {                                                  \
-        const float *rows = t->rows + i * t->row_stride, *x = t->x + j0 * t->x_stride;             \
-        float32x4_t s[R][Q][4];                                                                    \
-        _Pragma("GCC unroll 4") for (size_t r = 0; r < R; r++)                                     \
-            _Pragma("GCC unroll 2") for (size_t j = 0; j < Q; j++)                                 \
-                _Pragma("GCC unroll 4") for (size_t h = 0; h < 4; h++) s[r][j][h] =                \
-                    vdupq_n_f32(0.0f);                                                             \
-        size_t k = 0;                                                                              \
-        for (; k + LOAM_LANES <= t->dim; k += LOAM_LANES) {                                        \
-            TILE_STEP(R, Q, rows + r * t->row_stride + k, x + j * t->x_stride + k)                 \
-        }                                                                                          \
-        if (k < t->dim) {                                                                          \
-            float re[R][LOAM_LANES] = {{0}}, xe[Q][LOAM_LANES] = {{0}};                            \
-            for (size_t r = 0; r < R; r++)                                                         \
-                memcpy(re[r], rows + r * t->row_stride + k, (t->dim - k) * sizeof(float));         \
-            for (size_t j = 0; j < Q; j++)                                                         \
-                memcpy(xe[j], x + j * t->x_stride + k, (t->dim - k) * sizeof(float));              \
-            TILE_STEP(R, Q, re[r], xe[j])                                                          \
-        }                                                                                          \
-        _Pragma("GCC unroll 4") for (size_t r = 0; r < R; r++)                                     \
-            _Pragma("GCC unroll 2") for (size_t j = 0; j < Q; j++) y[j * y_stride + r] =           \
-                sum_tree(s[r][j]);                                                                 \
-    }
-
-DEFINE_DOT_TILE(3, 2)
-DEFINE_DOT_TILE(3, 1)
-DEFINE_DOT_TILE(1, 2)
-DEFINE_DOT_TILE(1, 1)
-
-static void dot_tile_neon(const loam_dot_tile *t, float *y, size_t y_stride) {
-    for (size_t j = 0, q; j < t->m; j += q, y += q * y_stride) {
-        size_t i = 0;
-        q = t->m - j >= 2 ? 2 : 1;
-        for (; i + 3 <= t->n; i += 3) (q == 2 ? dots_3_2 : dots_3_1)(t, i, j, y + i, y_stride);
-        for (; i < t->n; i++) (q == 2 ? dots_1_2 : dots_1_1)(t, i, j, y + i, y_stride);
-    }
-}
+#define DOT_VECTOR     float32x4_t
+#define DOT_ZERO       vdupq_n_f32(0.0f)
+#define DOT_STEP(R, Q) TILE_STEP(R, Q, rows + r * t->row_stride + k, x + j * t->x_stride + k)
+#define DOT_END(R, Q)                                                                              \
+    float re[R][LOAM_LANES] = {{0}}, xe[Q][LOAM_LANES] = {{0}};                                    \
+    for (size_t r = 0; r < R; r++)                                                                 \
+        memcpy(re[r], rows + r * t->row_stride + k, (dim - k) * sizeof(float));                    \
+    for (size_t j = 0; j < Q; j++)                                                                 \
+        memcpy(xe[j], x + j * t->x_stride + k, (dim - k) * sizeof(float));                         \
+    TILE_STEP(R, Q, re[r], xe[j])
+#define DOT_SUM sum_tree
+enum { DOT_VECTORS = 4, DOT_ROWS = 3, DOT_QUERIES = 2 };
+#include "dot_tiles.h"
 
 static void f16_rows(const uint16_t *rows, size_t n, size_t stride, const float *x, float *y) {
     float32x4_t s[4][4];
@@ -160,8 +133,8 @@ void loam_neon_f16_to_f32(const uint16_t *x, size_t n, float *y) {
 }
 
 void loam_neon_use_search(loam_kernels *k) {
-    k->dot_tile = dot_tile_neon;
-    k->dot_tile_rows = 3;
+    k->dot_tile = dot_tile;
+    k->dot_tile_rows = DOT_ROWS;
     k->byte_tile = byte_tile_neon;
     k->dot_rows_f16 = dot_rows_f16_neon;
     k->find_not_below = find_not_below_neon;
