@@ -64,6 +64,23 @@ static inline simde__m512 emulated_cvtph_ps(simde__m256i v) {
     memcpy(&r, half, sizeof r);
     return r;
 }
+static inline simde__m512i emulated_cvtps_epi32(simde__m512 v) {
+    simde__m256 half[2];
+    simde__m256i to[2];
+    simde__m512i r;
+    memcpy(half, &v, sizeof half);
+    for (int i = 0; i < 2; i++) to[i] = _mm256_cvtps_epi32(half[i]);
+    memcpy(&r, to, sizeof r);
+    return r;
+}
+static inline simde__m512i emulated_srai_epi32(simde__m512i v, unsigned n) {
+    int32_t x[16];
+    simde__m512i r;
+    memcpy(x, &v, sizeof x);
+    for (int i = 0; i < 16; i++) x[i] >>= n;
+    memcpy(&r, x, sizeof r);
+    return r;
+}
 static inline simde__m512i emulated_cvtepu16_epi32(simde__m256i v) {
     uint16_t from[16];
     uint32_t to[16];
@@ -77,5 +94,10 @@ static inline simde__m512i emulated_cvtepu16_epi32(simde__m256i v) {
 #define _mm512_cvtph_ps(v) emulated_cvtph_ps(v)
 #undef _mm512_cvtepu16_epi32
 #define _mm512_cvtepu16_epi32(v) emulated_cvtepu16_epi32(v)
+
+#undef _mm512_cvtps_epi32
+#define _mm512_cvtps_epi32(v) emulated_cvtps_epi32(v)
+#undef _mm512_srai_epi32
+#define _mm512_srai_epi32(v, n) emulated_srai_epi32(v, n)
 
 #endif

@@ -87,28 +87,17 @@ LOAM_INLINE float sum_tree(__m256 low, __m256 high) {
     return _mm_cvtss_f32(_mm_add_ss(t, _mm_movehdup_ps(t)));
 }
 
-LOAM_INLINE __m256 exp8(__m256 x) {
-    const __m256 lo = _mm256_set1_ps(LOAM_EXP_MIN), hi = _mm256_set1_ps(LOAM_EXP_MAX);
-    /* the second operand is what min and max return for a NaN: it stays */
-    const __m256 in = _mm256_max_ps(lo, _mm256_min_ps(hi, x));
-    const __m256i n = _mm256_cvtps_epi32(_mm256_mul_ps(in, _mm256_set1_ps(LOAM_LOG2E)));
-    const __m256 nf = _mm256_cvtepi32_ps(n);
-    __m256 r = _mm256_fmadd_ps(nf, _mm256_set1_ps(-LOAM_LN2_HI), in);
-    r = _mm256_fmadd_ps(nf, _mm256_set1_ps(-(LOAM_LN2_LO)), r);
-    __m256 p = _mm256_set1_ps(LOAM_EXP_4);
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(LOAM_EXP_3));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(LOAM_EXP_2));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(LOAM_EXP_1));
-    p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(LOAM_EXP_0));
-    p = _mm256_fmadd_ps(_mm256_mul_ps(r, r), p, r);
-    p = _mm256_add_ps(p, _mm256_set1_ps(1.0f));
-    const __m256i half = _mm256_srai_epi32(n, 1), rest = _mm256_sub_epi32(n, half);
-    const __m256i bias = _mm256_set1_epi32(127);
-    p = _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, bias), 23)));
-    p = _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(rest, bias), 23)));
-    p = _mm256_andnot_ps(_mm256_cmp_ps(x, lo, _CMP_LT_OQ), p);
-    return _mm256_blendv_ps(p, _mm256_set1_ps(__builtin_inff()), _mm256_cmp_ps(x, hi, _CMP_GT_OQ));
-}
+#define FLOATS                 __m256
+#define INTS                   __m256i
+#define PS(op)                 _mm256_##op##_ps
+#define EPI32(op)              _mm256_##op##_epi32
+#define NAME(f)                f##8
+#define AS_FLOATS(i)           _mm256_castsi256_ps(i)
+#define SIGN(x)                _mm256_and_ps(_mm256_set1_ps(-0.0f), x)
+#define WITHOUT_SIGN(x)        _mm256_andnot_ps(_mm256_set1_ps(-0.0f), x)
+#define NEGATE(x)              _mm256_xor_ps(x, _mm256_set1_ps(-0.0f))
+#define IF_LESS(a, b, yes, no) _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_LT_OQ))
+#include "math_lanes.h"
 
 /* 2^x for x <= 0 or NaN, see math_poly.h. */
 LOAM_INLINE __m256 exp2_8(__m256 x) {
@@ -122,21 +111,6 @@ LOAM_INLINE __m256 exp2_8(__m256 x) {
     p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.0f));
     p = _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(t), 23)));
     return _mm256_andnot_ps(_mm256_cmp_ps(x, _mm256_set1_ps(LOAM_EXP2_MIN), _CMP_LT_OQ), p);
-}
-
-LOAM_INLINE __m256 tanh8(__m256 x) {
-    const __m256 sign = _mm256_set1_ps(-0.0f), one = _mm256_set1_ps(1.0f);
-    const __m256 a = _mm256_andnot_ps(sign, x), z = _mm256_mul_ps(x, x);
-    __m256 p = _mm256_set1_ps(LOAM_TANH_4);
-    p = _mm256_fmadd_ps(p, z, _mm256_set1_ps(LOAM_TANH_3));
-    p = _mm256_fmadd_ps(p, z, _mm256_set1_ps(LOAM_TANH_2));
-    p = _mm256_fmadd_ps(p, z, _mm256_set1_ps(LOAM_TANH_1));
-    p = _mm256_fmadd_ps(p, z, _mm256_set1_ps(LOAM_TANH_0));
-    const __m256 small = _mm256_fmadd_ps(_mm256_mul_ps(x, z), p, x);
-    const __m256 e = _mm256_add_ps(exp8(_mm256_mul_ps(_mm256_set1_ps(2.0f), a)), one);
-    const __m256 large = _mm256_sub_ps(one, _mm256_div_ps(_mm256_set1_ps(2.0f), e));
-    const __m256 is_small = _mm256_cmp_ps(a, _mm256_set1_ps(LOAM_TANH_SPLIT), _CMP_LT_OQ);
-    return _mm256_blendv_ps(_mm256_or_ps(large, _mm256_and_ps(sign, x)), small, is_small);
 }
 
 /* Each file of the family puts its entries. */

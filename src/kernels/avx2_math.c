@@ -210,57 +210,6 @@ static void add_columns_avx2(const uint16_t *columns, size_t c_stride, size_t n_
         }
 }
 
-LOAM_INLINE __m256 negate(__m256 x) {
-    return _mm256_xor_ps(x, _mm256_set1_ps(-0.0f));
-}
-
-LOAM_INLINE __m256 silu8(__m256 x) {
-    return _mm256_div_ps(x, _mm256_add_ps(_mm256_set1_ps(1.0f), exp8(negate(x))));
-}
-
-LOAM_INLINE __m256 gelu_tanh8(__m256 x) {
-    const __m256 cube = _mm256_mul_ps(_mm256_mul_ps(x, x), x);
-    const __m256 u = _mm256_fmadd_ps(cube, _mm256_set1_ps(LOAM_GELU_CUBIC), x);
-    const __m256 e = exp8(_mm256_mul_ps(u, _mm256_set1_ps(LOAM_MINUS_2_SQRT_2_PI)));
-    return _mm256_div_ps(x, _mm256_add_ps(_mm256_set1_ps(1.0f), e));
-}
-
-LOAM_INLINE __m256 gelu_erf8(__m256 x) {
-    const __m256 one = _mm256_set1_ps(1.0f);
-    const __m256 z =
-        _mm256_mul_ps(_mm256_andnot_ps(_mm256_set1_ps(-0.0f), x), _mm256_set1_ps(LOAM_SQRT_HALF));
-    const __m256 t = _mm256_div_ps(one, _mm256_fmadd_ps(z, _mm256_set1_ps(LOAM_ERFC_A), one));
-    __m256 p = _mm256_set1_ps(LOAM_ERFC_9);
-    p = _mm256_fmadd_ps(p, t, _mm256_set1_ps(LOAM_ERFC_8));
-    p = _mm256_fmadd_ps(p, t, _mm256_set1_ps(LOAM_ERFC_7));
-    p = _mm256_fmadd_ps(p, t, _mm256_set1_ps(LOAM_ERFC_6));
-    p = _mm256_fmadd_ps(p, t, _mm256_set1_ps(LOAM_ERFC_5));
-    p = _mm256_fmadd_ps(p, t, _mm256_set1_ps(LOAM_ERFC_4));
-    p = _mm256_fmadd_ps(p, t, _mm256_set1_ps(LOAM_ERFC_3));
-    p = _mm256_fmadd_ps(p, t, _mm256_set1_ps(LOAM_ERFC_2));
-    p = _mm256_fmadd_ps(p, t, _mm256_set1_ps(LOAM_ERFC_1));
-    p = _mm256_fmadd_ps(p, t, _mm256_set1_ps(LOAM_ERFC_0));
-    const __m256 e = _mm256_mul_ps(_mm256_mul_ps(_mm256_mul_ps(_mm256_set1_ps(0.5f), t), p),
-                                   exp8(negate(_mm256_mul_ps(z, z))));
-    const __m256 is_negative = _mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_LT_OQ);
-    return _mm256_mul_ps(x, _mm256_blendv_ps(_mm256_sub_ps(one, e), e, is_negative));
-}
-
-LOAM_INLINE __m256 relu8(__m256 x) {
-    return _mm256_andnot_ps(_mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_LT_OQ), x);
-}
-
-LOAM_INLINE __m256 act8(loam_act act, __m256 x) {
-    switch (act) {
-    case LOAM_ACT_SILU: return silu8(x);
-    case LOAM_ACT_GELU_ERF: return gelu_erf8(x);
-    case LOAM_ACT_GELU_TANH: return gelu_tanh8(x);
-    case LOAM_ACT_RELU: return relu8(x);
-    case LOAM_ACT_TANH: return tanh8(x);
-    }
-    return x;
-}
-
 static void activate_avx2(loam_act act, const float *x, size_t n, float *y) {
     for (size_t i = 0; i < n; i += 8) {
         const size_t part = n - i < 8 ? n - i : 8;

@@ -207,6 +207,7 @@ void loam_avx512vnni_vector(const loam_matrix *w, size_t row0, size_t n_rows, co
 void loam_avx512vnni_use_encoder(loam_kernels *k);
 void loam_avx512vnni_use_attention(loam_kernels *k);
 void loam_avx512vnni_use_attend(loam_kernels *k);
+void loam_avx512vnni_use_math(loam_kernels *k);
 /* Up to so many positions the bit stream is read as it is, beyond it becomes panels. */
 enum { LOAM_AVX512_VECTOR_MAX = 4 };
 

@@ -22,6 +22,7 @@ void loam_kernels_use_avx512vnni(loam_kernels *k) {
     loam_avx512vnni_use_encoder(k);
     loam_avx512vnni_use_attention(k);
     loam_avx512vnni_use_attend(k);
+    loam_avx512vnni_use_math(k);
 }
 
 #else
