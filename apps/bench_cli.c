@@ -35,6 +35,7 @@ static const cli_option LLM_OPTIONS[] = {
     {"keep", 0, CLI_FLAG, AT(keep), "",
      "keep the weights of --shape in ~/.cache/loam/shapes, or take those that are there", 0, 0},
     OPTION_PRECISION,
+    {"kv", 0, CLI_CHOICE, AT(kv), "f16|int8", "keys and values in fast (default: f16)", 0, 0},
     OPTIONS_COMMON,
     OPTION_END};
 static const cli_option EMBED_OPTIONS[] = {

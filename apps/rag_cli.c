@@ -32,6 +32,10 @@ static const cli_option OPTIONS[] = {
     {"precision", 0, CLI_CHOICE, AT(precision), "fast|exact",
      "arithmetic of all models (default: fast for the answer, exact for search and reranking)", 0,
      0},
+    {"kv", 0, CLI_CHOICE, AT(kv), "f16|int8",
+     "keys and values of the answer's model; int8 takes half the memory and is less precise "
+     "(default: f16)",
+     0, 0},
     {"ctx", 0, CLI_SIZE, AT(n_ctx), "N",
      "context length in tokens (default: what the question needs)", 64, 10000000},
     {"require-citations", 0, CLI_FLAG, AT(require_citations), "",

@@ -107,13 +107,16 @@ static void scan_row(void) {
     free(scores);
 }
 
-static void attention_row(size_t n_heads, size_t n_kv, size_t hd, size_t m, size_t pos) {
-    loam_kv kv = {.f16 = 1, .n_kv_heads = n_kv, .head_dim = hd, .stride = pos + m};
-    const size_t n = n_kv * hd * kv.stride;
-    kv.k = room(n * 2);
-    kv.v = room(n * 2);
+static void attention_row(size_t n_heads, size_t n_kv, size_t hd, size_t m, size_t pos,
+                          loam_kv_format format) {
+    loam_kv kv = {.format = format, .n_kv_heads = n_kv, .head_dim = hd, .stride = pos + m};
+    const size_t n = n_kv * kv.stride * loam_kv_row_bytes(format, hd);
+    kv.k = room(n);
+    kv.v = room(n);
+    /* as f16 0.0625 .. 0.125, as bf16 of a scale 2^-39 .. 2^-37 */
     for (size_t i = 0; i < n; i++)
-        ((uint16_t *)kv.k)[i] = ((uint16_t *)kv.v)[i] = (uint16_t)(0x2c00 | (i & 0x3ff));
+        ((unsigned char *)kv.k)[i] = ((unsigned char *)kv.v)[i] =
+            (unsigned char)(i % 2 ? 0x2c : i / 2);
     float *q = floats(m * n_heads * hd), *y = floats(m * n_heads * hd);
     const loam_attention_params p = {.n_heads = n_heads, .scale = 0.1f};
     double best = 1e30;
@@ -125,8 +128,8 @@ static void attention_row(size_t n_heads, size_t n_kv, size_t hd, size_t m, size
     }
     const double mac =
         2.0 * (double)(n_heads * hd) * (double)m * ((double)pos + (double)(m + 1) / 2);
-    printf("attention %2zu/%zu x %3zu    m=%zu after %zu: %.1f us, %.1f GMAC/s\n", n_heads, n_kv,
-           hd, m, pos, best * 1e6, mac / best * 1e-9);
+    printf("attention %2zu/%zu x %3zu %s m=%zu after %zu: %.1f us, %.1f GMAC/s\n", n_heads, n_kv,
+           hd, format == LOAM_KV_ROWS_INT8 ? "i8" : "  ", m, pos, best * 1e6, mac / best * 1e-9);
     free(kv.k);
     free(kv.v);
     free(q);
@@ -176,11 +179,14 @@ int main(int argc, char **argv) {
     const loam_weight h = make_weight(LOAM_FORMAT_BF16, 0, 0, 16384, 1536);
     row("bf16", &h, 1);
     scan_row();
-    attention_row(9, 3, 64, 512, 0);
-    attention_row(9, 3, 64, 1, 1023);
-    attention_row(12, 2, 128, 512, 0);
-    attention_row(12, 2, 128, 1, 1023);
-    attention_row(12, 2, 128, 1, 8191);
+    attention_row(9, 3, 64, 512, 0, LOAM_KV_ROWS_F16);
+    attention_row(9, 3, 64, 1, 1023, LOAM_KV_ROWS_F16);
+    attention_row(12, 2, 128, 512, 0, LOAM_KV_ROWS_F16);
+    attention_row(12, 2, 128, 1, 1023, LOAM_KV_ROWS_F16);
+    attention_row(12, 2, 128, 1, 8191, LOAM_KV_ROWS_F16);
+    attention_row(12, 2, 128, 512, 0, LOAM_KV_ROWS_INT8);
+    attention_row(12, 2, 128, 1, 1023, LOAM_KV_ROWS_INT8);
+    attention_row(12, 2, 128, 1, 8191, LOAM_KV_ROWS_INT8);
     loam_compute_deinit(&compute);
     loam_pool_free(compute.pool);
     return 0;

@@ -111,16 +111,22 @@ typedef struct model_case {
     int from; /* the first set of kernels */
 } model_case;
 
+typedef struct numbers {
+    const char *name;
+    loam_precision precision;
+    loam_kv_type kv;
+} numbers;
+
 /* One set of kernels, one number of threads. */
-static void check_threads(const model_case *c, loam_precision precision, const char *isa, int t,
+static void check_threads(const model_case *c, const numbers *k, const char *isa, int t,
                           const int32_t *prompt, answer *want) {
     loam_err err = {0};
     loam_model *m;
     loam_session *s;
-    const loam_model_options o = {.pool = pools[t], .precision = precision};
+    const loam_model_options o = {pools[t], k->precision, k->kv};
     const int is_first = want->n == 0;
     char name[300];
-    snprintf(name, sizeof name, "%s %s", c->folder, precision == LOAM_FAST ? "fast" : "exact");
+    snprintf(name, sizeof name, "%s %s", c->folder, k->name);
     CHECK(!loam_model_open(&m, c->folder, &o, &err), "%s", err.msg);
     CHECK(m && !loam_session_new(&s, m, c->n + MAX_ANSWER + 8, &err), "%s", err.msg);
     if (is_first) *want = run(s, prompt, c->n, &(way){.chunk = MAX_PROMPT});
@@ -144,14 +150,17 @@ static void check_threads(const model_case *c, loam_precision precision, const c
 
 static void check_model(const model_case *c) {
     int32_t prompt[MAX_PROMPT];
-    for (int precision = LOAM_FAST; precision <= LOAM_EXACT; precision++) {
+    static const numbers NUMBERS[] = {{"fast", LOAM_FAST, LOAM_KV_DEFAULT},
+                                      {"fast, int8 cache", LOAM_FAST, LOAM_KV_INT8},
+                                      {"exact", LOAM_EXACT, LOAM_KV_DEFAULT}};
+    for (size_t i = 0; i < sizeof NUMBERS / sizeof *NUMBERS; i++) {
         answer want = {0};
         fill_prompt(prompt, c->n, 250);
         for (int isa = c->from; isa < LOAM_ISA_BEST; isa++) {
             const char *name = use_kernels(isa);
             for (int t = 0; name && t < N_THREADS; t++)
                 if (t % 3 == 0 || (c->all && isa != LOAM_ISA_REF)) /* the reference is slow */
-                    check_threads(c, (loam_precision)precision, name, t, prompt, &want);
+                    check_threads(c, &NUMBERS[i], name, t, prompt, &want);
         }
     }
 }

@@ -209,7 +209,7 @@ static void check_logits_of(const char *folder, const reference *r, size_t vocab
     float *all = loam_alloc(vocab, sizeof *all), some[3];
     const int32_t ids[3] = {0, (int32_t)vocab - 1, 17};
     if (loam_decoder_open(&d, folder, &err)) return;
-    CHECK(!loam_timeline_new(&t, d, pools[1], LOAM_FAST, r->n, &err), "%s", err.msg);
+    CHECK(!loam_timeline_new(&t, d, pools[1], LOAM_FAST, LOAM_KV_F16, r->n, &err), "%s", err.msg);
     CHECK(!loam_timeline_feed(t, r->ids, r->n, NULL, &err), "%s", err.msg);
     loam_timeline_logits(t, all);
     loam_timeline_logits_of(t, ids, 3, some);

@@ -585,24 +585,72 @@ static void test_rows(void) {
     }
 }
 
+/* Every value comes back within half a scale, which is at most a / 127 rounded up to 8 bits. */
+static void test_kv_quantize(void) {
+    static const size_t sizes[] = {1, 2, 7, 8, 31, 32, 33, 63, 64, 72, 80, 128, 200, 512};
+    for (size_t i = 0; i < 40 * sizeof sizes / sizeof *sizes; i++) {
+        const size_t n = sizes[i / 40], bytes = loam_kv_row_bytes(LOAM_KV_ROWS_INT8, n);
+        float *all = room(n + 1, 4), *x = all + 1;
+        unsigned char *r0 = room(bytes, 1), *r1 = room(bytes, 1);
+        const float size = ldexpf(1.0f, (int)(rnd() % 250) - 125); /* of what is not denormal */
+        for (size_t k = 0; k < n; k++) x[k] = i % 3 ? wild() : uniform() * size;
+        if (i % 7 == 0) x[rnd() % n] = i % 2 ? INFINITY : -NAN;
+        if (i % 11 == 0) x[rnd() % n] = FLT_MAX;
+        ref.kv_quantize(x, n, r0);
+        loam_k.kv_quantize(x, n, r1);
+        CHECK(memcmp(r0, r1, bytes) == 0, "%s: keys and values in bytes, n %zu", loam_k.name, n);
+        for (size_t g = 0; g < n; g += LOAM_KV_GROUP) {
+            const size_t end = n - g < LOAM_KV_GROUP ? n : g + LOAM_KV_GROUP;
+            double a = 0.0;
+            int finite = 1;
+            for (size_t k = g; k < end; k++) {
+                finite &= isfinite(x[k]) != 0;
+                a = fmax(a, fabs((double)x[k]));
+            }
+            /* 2^-14: the quotient's two roundings, at most 127 * 2^-23 before rint */
+            const double bound = a < 0x1p-100 ? a : a / 254 * (1 + 0x1p-7) * (1 + 0x1p-14);
+            for (size_t k = g; k < end; k++) {
+                const double got = (double)loam_kv_at(r1, n, k);
+                CHECK(finite ? fabs(got - (double)x[k]) <= bound : isnan(got),
+                      "n %zu: %g comes back as %g, of at most %g", n, (double)x[k], got, a);
+                CHECK((int8_t)r1[k] != -128, "n %zu: -128", n);
+            }
+        }
+        free(all);
+        free(r0);
+        free(r1);
+    }
+}
+
 typedef struct attention_case {
     size_t hd, n_rep, n_rows, first, last, limit, window;
-    int f16, causal;
+    loam_kv_format format;
+    int causal;
     float softcap;
 } attention_case;
 
+static void fill_kv_row(loam_kv_format f, unsigned char *row, size_t n, int unseen) {
+    float x[LOAM_HEAD_DIM_MAX];
+    for (size_t i = 0; i < n; i++) x[i] = unseen ? NAN : uniform();
+    if (f == LOAM_KV_ROWS_INT8)
+        ref.kv_quantize(x, n, row);
+    else
+        for (size_t i = 0; i < n; i++)
+            put(f == LOAM_KV_ROWS_F32 ? LOAM_ELEMENT_F32 : LOAM_ELEMENT_F16, row, i, x[i]);
+}
+
 static void compare_attention(const attention_case *t) {
-    const size_t keys = t->last + 2, stride = t->hd + 5,
-                 positions = (t->n_rows + t->n_rep - 1) / t->n_rep;
-    const size_t q_stride = t->n_rep * t->hd + 3, size = t->f16 ? 2 : 4;
+    const size_t keys = t->last + 2, row = loam_kv_row_bytes(t->format, t->hd),
+                 stride =
+                     row + (t->format == LOAM_KV_ROWS_F32 ? 20 : 10), /* the last has no more */
+        positions = (t->n_rows + t->n_rep - 1) / t->n_rep;
+    const size_t q_stride = t->n_rep * t->hd + 3, bytes = (keys - 1) * stride + row;
     float *q = room(positions * q_stride, sizeof *q);
-    unsigned char *k = room(keys * stride, size), *v = room(keys * stride, size);
-    const loam_element e = t->f16 ? LOAM_ELEMENT_F16 : LOAM_ELEMENT_F32;
+    unsigned char *k = room(bytes, 1), *v = room(bytes, 1);
     for (size_t i = 0; i < positions * q_stride; i++) q[i] = uniform() * 2;
-    for (size_t i = 0; i < keys * stride; i++) {
-        const int unseen = i / stride >= t->last; /* what no row may touch */
-        put(e, k, i, unseen ? NAN : uniform());
-        put(e, v, i, unseen ? NAN : uniform());
+    for (size_t i = 0; i < keys; i++) {
+        fill_kv_row(t->format, k + i * stride, t->hd, i >= t->last); /* what no row may touch */
+        fill_kv_row(t->format, v + i * stride, t->hd, i >= t->last);
     }
     loam_attention a = {.q = q,
                         .q_stride = q_stride,
@@ -612,7 +660,7 @@ static void compare_attention(const attention_case *t) {
                         .v = v,
                         .kv_stride = stride,
                         .head_dim = t->hd,
-                        .f16 = t->f16,
+                        .format = t->format,
                         .causal = t->causal,
                         .limit = t->limit,
                         .window = t->window,
@@ -678,7 +726,12 @@ static void test_attention(void) {
         {128, 3, 120, 0, 256, 500, 0, 1, 1, 0},
         {256, 1, 60, 0, 250, 200, 0, 1, 1, 50},
     };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) compare_attention(&cases[i]);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        attention_case t = cases[i];
+        compare_attention(&t);
+        t.format = LOAM_KV_ROWS_INT8;
+        compare_attention(&t);
+    }
 }
 
 static void test_all(void) {
@@ -690,6 +743,7 @@ static void test_all(void) {
     test_specials();
     test_activations();
     test_rows();
+    test_kv_quantize();
     test_attention();
     printf("test_kernels: %s\n", loam_k.name);
 }

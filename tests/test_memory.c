@@ -60,7 +60,8 @@ static int stop_never(void *ctx, const loam_step *step) {
     return 0;
 }
 
-static void check_decode(const char *folder, loam_pool *pool, loam_precision precision) {
+static void check_decode(const char *folder, loam_pool *pool, loam_precision precision,
+                         loam_kv_type kv) {
     loam_err err = {0};
     loam_model *m = NULL;
     loam_session *s = NULL;
@@ -68,7 +69,7 @@ static void check_decode(const char *folder, loam_pool *pool, loam_precision pre
     size_t n = 0;
 
     for (size_t i = 0; i < PROMPT; i++) ids[i] = (int32_t)(i * 7 % 50 + 3);
-    CHECK(!loam_model_open(&m, folder, &(loam_model_options){pool, precision}, &err), "%s",
+    CHECK(!loam_model_open(&m, folder, &(loam_model_options){pool, precision, kv}, &err), "%s",
           err.msg);
     CHECK(m && !loam_session_new(&s, m, 2 * (PROMPT + TOKENS), &err), "%s", err.msg);
     if (!s) return;
@@ -129,8 +130,9 @@ int main(void) {
         for (size_t i = 0; i < sizeof FOLDERS / sizeof *FOLDERS; i++) {
             char folder[128];
             snprintf(folder, sizeof folder, "tests/golden/llm/families/%s", FOLDERS[i]);
-            check_decode(folder, pool, LOAM_FAST);
-            check_decode(folder, pool, LOAM_EXACT);
+            check_decode(folder, pool, LOAM_FAST, LOAM_KV_F16);
+            check_decode(folder, pool, LOAM_FAST, LOAM_KV_INT8);
+            check_decode(folder, pool, LOAM_EXACT, LOAM_KV_F32);
         }
         loam_pool_free(pool);
     }

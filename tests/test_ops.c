@@ -320,7 +320,7 @@ static void test_fused(void) {
 typedef struct attention_case {
     size_t n_heads, n_kv, head_dim, n, window;
     float softcap;
-    int f16;
+    loam_kv_format format;
 } attention_case;
 
 /* One query row in double. */
@@ -350,13 +350,38 @@ static float round_f16(float x) {
     return loam_f16_to_f32(loam_f32_to_f16(x));
 }
 
+/* The cache's rows in bytes become what they stand for; returns the largest change there can be:
+ * half a scale of a / 127, which is rounded up to 8 bits. */
+static double read_back(const loam_kv *kv, const void *base, size_t n, float *x) {
+    double largest = 0.0;
+    for (size_t i = 0; i < n * kv->n_kv_heads; i++) {
+        const size_t h = i % kv->n_kv_heads, at = h * kv->stride + i / kv->n_kv_heads;
+        const unsigned char *row =
+            (const unsigned char *)base + at * loam_kv_row_bytes(kv->format, kv->head_dim);
+        for (size_t d = 0; d < kv->head_dim; d++) {
+            largest = fmax(largest, fabs((double)x[i * kv->head_dim + d]));
+            x[i * kv->head_dim + d] = loam_kv_at(row, kv->head_dim, d);
+        }
+    }
+    return largest / 254 * (1 + 0x1p-7) * (1 + 0x1p-14);
+}
+
+/* How far attention over a cache in bytes may be from attention over what was stored: values off
+ * by v_change; scores by s = |q|_1 * k_change * scale, so weights by a factor within e^(+-2s). */
+static double bytes_bound(const attention_case *t, const float *q, double k_change, double v_change,
+                          double v_max, float scale) {
+    double sum = 0.0;
+    for (size_t d = 0; d < t->head_dim; d++) sum += fabs((double)q[d]);
+    return v_change + v_max * (exp(2 * sum * k_change * (double)scale) - 1);
+}
+
 static void test_causal(const attention_case *t) {
     const size_t n = t->n, hd = t->head_dim, q_row = t->n_heads * hd, kv_row = t->n_kv * hd;
     float *q = room(n * q_row, sizeof *q), *k = room(n * kv_row, sizeof *k);
     float *v = room(n * kv_row, sizeof *v), *y = room(n * q_row, sizeof *y);
     float *again = room(n * q_row, sizeof *again);
     double *want = room(hd, sizeof *want);
-    loam_kv kv = {.f16 = t->f16, .n_kv_heads = t->n_kv, .head_dim = hd, .stride = n + 3};
+    loam_kv kv = {.format = t->format, .n_kv_heads = t->n_kv, .head_dim = hd, .stride = n + 3};
     const loam_attention_params p = {.n_heads = t->n_heads,
                                      .scale = 2.0f / sqrtf((float)hd),
                                      .softcap = t->softcap,
@@ -370,6 +395,12 @@ static void test_causal(const attention_case *t) {
     }
     loam_kv_store(&computes[0], &kv, k, v, n, 0);
     loam_attention_causal(&computes[0], &kv, &p, q, n, 0, y);
+    float *k0 = room(n * kv_row, sizeof *k0), *v0 = room(n * kv_row, sizeof *v0);
+    memcpy(k0, k, n * kv_row * sizeof *k);
+    memcpy(v0, v, n * kv_row * sizeof *v);
+    const int bytes = t->format == LOAM_KV_ROWS_INT8;
+    const double k_change = bytes ? read_back(&kv, kv.k, n, k) : 0;
+    const double v_change = bytes ? read_back(&kv, kv.v, n, v) : 0;
     for (size_t i = 0; i < n; i++) {
         for (size_t h = 0; h < t->n_heads; h++) {
             const size_t at = h / (t->n_heads / t->n_kv) * hd,
@@ -380,6 +411,16 @@ static void test_causal(const attention_case *t) {
                 const double got = (double)y[i * q_row + h * hd + d];
                 CHECK(fabs(got - want[d]) <= 2e-6, "n %zu row %zu head %zu: %.9g, want %.9g", n, i,
                       h, got, want[d]);
+            }
+            if (!bytes) continue;
+            const double bound =
+                bytes_bound(t, q + i * q_row + h * hd, k_change, v_change, 1.0, p.scale) + 2e-6;
+            attend_plain(t, q + i * q_row + h * hd, k0 + at, v0 + at, kv_row, begin, i + 1, p.scale,
+                         want);
+            for (size_t d = 0; d < hd; d++) {
+                const double got = (double)y[i * q_row + h * hd + d];
+                CHECK(fabs(got - want[d]) <= bound, "in bytes, n %zu: %.9g, want %.9g +- %g", n,
+                      got, want[d], bound);
             }
         }
     }
@@ -398,6 +439,8 @@ static void test_causal(const attention_case *t) {
     free(q);
     free(k);
     free(v);
+    free(k0);
+    free(v0);
     free(y);
     free(again);
     free(want);
@@ -408,7 +451,7 @@ static void test_causal(const attention_case *t) {
 /* A context so long that the states of its segments need several rounds of scratch. */
 static void test_long_context(void) {
     enum { HEADS = 64, HD = 512, N = 4000 };
-    loam_kv kv = {.f16 = 1, .n_kv_heads = 1, .head_dim = HD, .stride = N};
+    loam_kv kv = {.format = LOAM_KV_ROWS_F16, .n_kv_heads = 1, .head_dim = HD, .stride = N};
     const loam_attention_params p = {.n_heads = HEADS, .scale = 0.05f};
     uint16_t *k = room((size_t)N * HD, sizeof *k), *v = room((size_t)N * HD, sizeof *v);
     float *q = room((size_t)HEADS * HD, sizeof *q), *y = room((size_t)HEADS * HD, sizeof *y);
@@ -548,6 +591,7 @@ static void test_all(void) {
     static const attention_case cases[] = {
         {4, 2, 32, 70, 0, 0, 1},    {3, 1, 64, 300, 0, 0, 1},   {6, 2, 24, 530, 0, 0, 0},
         {2, 2, 16, 330, 100, 0, 1}, {4, 2, 16, 700, 300, 0, 1}, {4, 1, 48, 66, 7, 20.0f, 0},
+        {4, 2, 32, 70, 0, 0, 2},    {3, 1, 64, 300, 0, 0, 2},   {4, 1, 50, 330, 100, 20.0f, 2},
     };
     test_linears();
     for (size_t m = 1; m < 30; m += 9) {

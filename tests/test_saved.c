@@ -13,14 +13,19 @@ static loam_pool *pool;
 static int32_t prompt[N_PROMPT];
 static char *folder, *path;
 
-static loam_session *new_session(const char *model, loam_precision precision, loam_model **m,
-                                 size_t n_ctx) {
+static loam_session *new_kv_session(const char *model, loam_precision precision, loam_kv_type kv,
+                                    loam_model **m, size_t n_ctx) {
     loam_err err = {0};
     loam_session *s = NULL;
-    const loam_model_options o = {.pool = pool, .precision = precision};
+    const loam_model_options o = {pool, precision, kv};
     CHECK(!loam_model_open(m, model, &o, &err), "%s", err.msg);
     CHECK(!loam_session_new(&s, *m, n_ctx, &err), "%s", err.msg);
     return s;
+}
+
+static loam_session *new_session(const char *model, loam_precision precision, loam_model **m,
+                                 size_t n_ctx) {
+    return new_kv_session(model, precision, LOAM_KV_DEFAULT, m, n_ctx);
 }
 
 static void free_session(loam_session *s, loam_model *m) {
@@ -45,11 +50,11 @@ static void compare(loam_session *a, loam_session *b, const char *name) {
     }
 }
 
-static void check_identity(const char *model, loam_precision precision) {
+static void check_identity(const char *model, loam_precision precision, loam_kv_type kv) {
     loam_err err = {0};
     loam_model *m, *m2;
-    loam_session *s = new_session(model, precision, &m, N_CTX),
-                 *fresh = new_session(model, precision, &m2, N_CTX + 32);
+    loam_session *s = new_kv_session(model, precision, kv, &m, N_CTX),
+                 *fresh = new_kv_session(model, precision, kv, &m2, N_CTX + 32);
     int32_t ids[N_PROMPT];
     size_t n;
 
@@ -77,7 +82,7 @@ static void check_identity(const char *model, loam_precision precision) {
     CHECK(!loam_session_load(fresh, path, prompt, 5, &n, &err) && n == 5, "%s: a short prompt",
           model);
     free_session(fresh, m2);
-    fresh = new_session(model, precision, &m2, 9); /* less room than the file has */
+    fresh = new_kv_session(model, precision, kv, &m2, 9); /* less room than the file has */
     CHECK(!loam_session_load(fresh, path, prompt, N_PROMPT, &n, &err) && n == 9, "%s: %zu of 9",
           model, n);
     free_session(fresh, m2);
@@ -102,11 +107,18 @@ static void check_foreign(void) {
     free_session(s, m);
     static const char *const OTHERS[] = {"tests/golden/llm/families/llama/q8g32",
                                          "tests/golden/llm/families/llama/q4g64bf16",
-                                         "tests/golden/llm/families/qwen2/q4g64", LLAMA};
-    for (size_t i = 0; i < 4; i++) {
-        s = new_session(OTHERS[i], i == 3 ? LOAM_EXACT : LOAM_FAST, &m, N_CTX);
+                                         "tests/golden/llm/families/qwen2/q4g64",
+                                         LLAMA,
+                                         LLAMA,
+                                         LLAMA};
+    for (size_t i = 0; i < 6; i++) {
+        s = new_kv_session(OTHERS[i], i == 3 ? LOAM_EXACT : LOAM_FAST,
+                           i == 4   ? LOAM_KV_INT8
+                           : i == 5 ? LOAM_KV_F32
+                                    : LOAM_KV_DEFAULT,
+                           &m, N_CTX);
         CHECK(!loam_model_fingerprint(m, other, &err), "%s", err.msg);
-        CHECK(!strcmp(hex, other) == (i == 3), "%s: fingerprint", OTHERS[i]);
+        CHECK(!strcmp(hex, other) == (i >= 3), "%s: fingerprint", OTHERS[i]);
         CHECK(!loam_session_feed(s, prompt, 3, NULL, &err), "%s", err.msg);
         CHECK(loam_session_load(s, path, prompt, N_PROMPT, &n, &err) == LOAM_ERR_UNSUPPORTED &&
                   n == 0 && loam_session_position(s) == 0 && !loam_session_logits(s),
@@ -123,7 +135,7 @@ static void write_file(const char *bytes, size_t n) {
 /* Make the hash right again after a change: then only the rest can find it out. */
 static void sign(loam_buf *b, const loam_session *s, size_t n) {
     const loam_kv_shape k = loam_timeline_kv_shape(s->timeline);
-    const size_t layer = 2 * k.n_kv_heads * k.head_dim * k.value_bytes * n;
+    const size_t layer = 2 * k.n_kv_heads * k.row_bytes * n;
     uint64_t h = loam_hash(b->data, 128, 0);
     h = loam_hash(b->data + 128, 4 * n, h);
     for (size_t i = 0; i < k.n_layers; i++)
@@ -139,6 +151,31 @@ static loam_status load(loam_session *s, size_t *n) {
                   strlen(err.msg) > 10 && err.status == st,
               "a failed load leaves something: %s", err.msg);
     return st;
+}
+
+/* A file of int8 whose header says f16: its size tells. */
+static void check_retyped(void) {
+    loam_err err = {0};
+    loam_model *m;
+    size_t n;
+    loam_buf b = {0};
+    const uint32_t type = LOAM_KV_F16;
+    loam_session *s = new_kv_session(LLAMA, LOAM_FAST, LOAM_KV_INT8, &m, N_CTX);
+    CHECK(!loam_session_feed(s, prompt, 4, NULL, &err), "%s", err.msg);
+    CHECK(!loam_session_save(s, 4, path, &err), "%s", err.msg);
+    CHECK(!loam_file_read(&b, path, 1 << 24, &err), "%s", err.msg);
+    free_session(s, m);
+    memcpy(b.data + 28, &type, sizeof type);
+    s = new_session(LLAMA, LOAM_FAST, &m, N_CTX);
+    write_file(b.data, b.n);
+    CHECK(load(s, &n) == LOAM_ERR_FORMAT, "bytes that are called f16");
+    unlink(path);
+    free_session(s, m);
+    loam_buf_deinit(&b);
+
+    const loam_model_options o = {pool, LOAM_EXACT, LOAM_KV_INT8};
+    CHECK(loam_model_open(&m, LLAMA, &o, &err) == LOAM_ERR_ARGUMENT && !m && strstr(err.msg, "f32"),
+          "exact with int8: %s", err.msg);
 }
 
 static void check_damage(void) {
@@ -254,11 +291,14 @@ int main(void) {
                                           "tests/golden/llm/families/qwen2/q4g64",
                                           "tests/golden/llm/families/llama_window/f32"};
     for (size_t i = 0; i < sizeof FOLDERS / sizeof *FOLDERS; i++) {
-        check_identity(FOLDERS[i], LOAM_FAST);
-        check_identity(FOLDERS[i], LOAM_EXACT);
+        check_identity(FOLDERS[i], LOAM_FAST, LOAM_KV_F16);
+        check_identity(FOLDERS[i], LOAM_FAST, LOAM_KV_F32);
+        check_identity(FOLDERS[i], LOAM_FAST, LOAM_KV_INT8);
+        check_identity(FOLDERS[i], LOAM_EXACT, LOAM_KV_F32);
     }
     check_foreign();
     check_damage();
+    check_retyped();
     CHECK(rmdir(folder) == 0, "%s: something is left", folder);
     free(path);
     loam_pool_free(pool);

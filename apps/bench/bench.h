@@ -10,7 +10,7 @@ typedef struct bench_args {
     const char *model, *shape, *input, *format;
     cli_sizes pp, tg, first, verify;
     size_t repeat, threads, batch, count, dim;
-    const char *precision;
+    const char *precision, *kv;
     int json, csv, keep;
 } bench_args;
 

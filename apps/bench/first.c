@@ -25,7 +25,8 @@ static int read_prompt(const first_job *j, int how, loam_err *err) {
     loam_session *s;
     size_t kept = 0;
     loam_pool *pool = cli_pool(j->a->threads);
-    const loam_model_options o = {pool, cli_precision(j->a->precision)};
+    const loam_model_options o = {pool, cli_precision(j->a->precision),
+                                  cli_kv(j->a->kv, j->a->precision)};
     loam_status st = loam_model_open(&m, j->folder, &o, err);
     if (!st) st = loam_session_new(&s, m, j->n + 1, err);
     if (!st && how == LOAD) {

@@ -23,7 +23,6 @@ typedef struct subject {
     loam_session *session;
     loam_model_info info;
     int32_t *ids;
-    double cache_bytes; /* of keys and values, a position */
 } subject;
 
 static double time_feed(const subject *s, const int32_t *ids, size_t n, size_t step) {
@@ -53,7 +52,8 @@ static void measure_reading(const subject *s, bench_report *r, size_t n) {
 
 static void measure_writing(const subject *s, bench_report *r, size_t n) {
     bench_row *row = bench_add(r, "tokens/s", "tg%zu", n);
-    row->bytes_per_unit = (double)s->info.token_bytes + s->cache_bytes * (double)(n + 1) / 2;
+    row->bytes_per_unit =
+        (double)s->info.token_bytes + (double)s->info.kv_bytes * (double)(n + 1) / 2;
     for (size_t k = 0; k < s->a->repeat; k++) {
         loam_session_reset(s->session);
         time_feed(s, s->ids, 1, 1);
@@ -107,8 +107,8 @@ static void measure_model(bench_report *r, const bench_args *a, const char *fold
     subject s = {.a = a};
     const size_t longest = find_longest(a, pp, tg);
     loam_pool *pool = cli_pool(a->threads);
-    const loam_precision precision = cli_precision(a->precision);
-    const loam_model_options o = {pool, precision};
+    const loam_kv_type kv = cli_kv(a->kv, a->precision);
+    const loam_model_options o = {pool, cli_precision(a->precision), kv};
     r->threads = loam_pool_size(pool);
     r->limits = bench_measure_limits(pool);
     const double start = bench_now();
@@ -116,10 +116,8 @@ static void measure_model(bench_report *r, const bench_args *a, const char *fold
     bench_sample(bench_add(r, "ms", "load"), (bench_now() - start) * 1e3);
     if (!a->keep) bench_shape_done(); /* what is mapped stays until it is closed */
     loam_model_get_info(s.model, &s.info);
-    s.cache_bytes = 2.0 * (double)(s.info.n_layers * s.info.n_kv_heads * s.info.head_dim) *
-                    (precision == LOAM_FAST ? 2 : 4);
-    snprintf(r->subject, sizeof r->subject, "%.200s (%s, %s)", a->model ? a->model : a->shape,
-             s.info.model_type, a->precision);
+    snprintf(r->subject, sizeof r->subject, "%.180s (%s, %s%s)", a->model ? a->model : a->shape,
+             s.info.model_type, a->precision, kv == LOAM_KV_INT8 ? ", kv int8" : "");
     if (loam_session_new(&s.session, s.model, longest, &err)) cli_die(&err);
     s.ids = malloc(longest * sizeof *s.ids);
     if (!s.ids) cli_fail(CLI_EXIT_RESOURCES, "out of memory");
@@ -129,7 +127,7 @@ static void measure_model(bench_report *r, const bench_args *a, const char *fold
     for (size_t i = 0; i < tg->n; i++) measure_writing(&s, r, tg->items[i]);
     measure_passes(&s, r, &a->verify);
     r->memory = (bench_memory){bench_resident_bytes(), (double)s.info.weight_bytes,
-                               s.cache_bytes * (double)longest};
+                               (double)s.info.kv_bytes * (double)longest};
     free(s.ids);
     loam_session_free(s.session);
     loam_model_close(s.model);

@@ -115,6 +115,9 @@ char *cli_find_model(const char *name);
 loam_pool *cli_pool(size_t n_threads); /* exits on failure */
 /* Of --precision's word; NULL: what the kind of model has by default. */
 loam_precision cli_precision(const char *word);
+/* Of --kv's word, for a language model of that --precision; NULL: what goes with it.  Exits 2 for
+ * a word that exact does not go with. */
+loam_kv_type cli_kv(const char *word, const char *precision);
 /* Seconds since 1970 for templates that print a date: SOURCE_DATE_EPOCH (then *utc is 1), else now.
  * Exits 2 when the variable is no such number. */
 int64_t cli_clock(int *utc);

@@ -56,6 +56,13 @@ loam_precision cli_precision(const char *word) {
     return strcmp(word, "exact") == 0 ? LOAM_EXACT : LOAM_FAST;
 }
 
+loam_kv_type cli_kv(const char *word, const char *precision) {
+    if (!word) return LOAM_KV_DEFAULT;
+    if (cli_precision(precision) == LOAM_EXACT)
+        cli_fail(CLI_EXIT_USAGE, "--kv %s: --precision exact holds keys and values in f32", word);
+    return strcmp(word, "int8") == 0 ? LOAM_KV_INT8 : LOAM_KV_F16;
+}
+
 int64_t cli_clock(int *utc) {
     const char *epoch = getenv("SOURCE_DATE_EPOCH");
     *utc = epoch && *epoch;

@@ -11,7 +11,7 @@
 #include <string.h>
 
 typedef struct arguments {
-    const char *model, *prompt, *ids, *system, *precision;
+    const char *model, *prompt, *ids, *system, *precision, *kv;
     int raw, ignore_eos, json, no_speculation;
     size_t max_tokens, top_k, logprobs, threads, n_ctx;
     float temperature, top_p, min_p, repetition_penalty;
@@ -52,6 +52,8 @@ static const cli_option OPTIONS[] = {
      "with --json: the K likeliest tokens of each step with their log probabilities", 0, 1000},
     {"precision", 0, CLI_CHOICE, offsetof(arguments, precision), "exact|fast",
      "fast: 8-bit activations; exact: f32 (default: fast)", 0, 0},
+    {"kv", 0, CLI_CHOICE, offsetof(arguments, kv), "f16|int8",
+     "keys and values; int8 takes half the memory and is less precise (default: f16)", 0, 0},
     {"n-ctx", 'c', CLI_SIZE, offsetof(arguments, n_ctx), "N",
      "room for N tokens (default: what prompt and answer need, at least 4096, at most the model's)",
      0, 1 << 28},
@@ -255,7 +257,8 @@ static void check_usage(const arguments *a) {
 
 /* Everything after the options: returns the exit code. */
 static int run(const arguments *a, const char *folder, loam_pool *pool) {
-    const loam_model_options options = {.pool = pool, .precision = cli_precision(a->precision)};
+    const loam_model_options options = {
+        .pool = pool, .precision = cli_precision(a->precision), .kv = cli_kv(a->kv, a->precision)};
     loam_model *model = NULL;
     loam_session *session = NULL;
     loam_tokenizer *tok = NULL;

@@ -20,7 +20,7 @@
 #include <string.h>
 
 typedef struct arguments {
-    const char *model, *ids, *precision;
+    const char *model, *ids, *precision, *kv;
     int json, tokens, special, compare;
     size_t threads, n_ctx;
 } arguments;
@@ -36,6 +36,9 @@ static const cli_option OPTIONS[] = {
      "window (default: the model's context, at most 4096)", 2, 1 << 28},
     {"precision", 0, CLI_CHOICE, offsetof(arguments, precision), "exact|fast",
      "fast: 8-bit activations; exact: f32 (default: fast)", 0, 0},
+    {"kv", 0, CLI_CHOICE, offsetof(arguments, kv), "f16|int8",
+     "keys and values in fast; int8 takes half the memory and is less precise (default: f16)", 0,
+     0},
     {"compare", 0, CLI_FLAG, offsetof(arguments, compare), "",
      "read it in exact and in fast: perplexity of both, agreement, divergence", 0, 0},
     {"threads", 't', CLI_SIZE, offsetof(arguments, threads), "N",
@@ -48,7 +51,7 @@ static const cli_option OPTIONS[] = {
 static const char EXAMPLES[] =
     "  loam perplexity --model models/smollm2 book.txt\n"
     "  loam perplexity -m models/smollm2 --precision exact --json < book.txt\n"
-    "  loam perplexity -m models/smollm2 --compare book.txt\n";
+    "  loam perplexity -m models/smollm2 --compare --kv int8 book.txt\n";
 
 static const cli_program PROGRAM = {
     "loam perplexity",
@@ -280,11 +283,10 @@ static void print_comparison(const arguments *a, const prediction *exact, const 
     loam_buf_deinit(&b);
 }
 
-static void open_reader(reader *r, const char *folder, loam_pool *pool, loam_precision precision,
-                        size_t n_ctx, size_t n_ids) {
-    const loam_model_options o = {.pool = pool, .precision = precision};
+static void open_reader(reader *r, const char *folder, const loam_model_options *o, size_t n_ctx,
+                        size_t n_ids) {
     loam_err err = {0};
-    if (loam_model_open(&r->model, folder, &o, &err)) cli_die(&err);
+    if (loam_model_open(&r->model, folder, o, &err)) cli_die(&err);
     if (loam_session_new(&r->session, r->model, n_ctx, &err)) cli_die(&err);
     r->made = calloc(n_ids, sizeof *r->made);
     if (!r->made) cli_fail(CLI_EXIT_RESOURCES, "result: out of memory");
@@ -308,13 +310,15 @@ int loam_cmd_perplexity(int argc, char **argv) {
     if (a.ids && files.n) cli_fail(CLI_EXIT_USAGE, "--ids and files exclude each other");
     if (a.compare && (a.precision || a.tokens))
         cli_fail(CLI_EXIT_USAGE, "--compare goes without --precision and --tokens");
+    const loam_kv_type kv = cli_kv(a.kv, a.precision);
     const size_t n_readers = a.compare ? 2 : 1;
     char *folder = cli_find_model(a.model);
     loam_pool *pool = cli_pool(a.threads);
     read_ids(&a, folder, &files, &ids);
-    open_reader(&readers[0], folder, pool, a.compare ? LOAM_EXACT : cli_precision(a.precision),
-                a.n_ctx, ids.n);
-    if (a.compare) open_reader(&readers[1], folder, pool, LOAM_FAST, a.n_ctx, ids.n);
+    const loam_model_options exact = {.pool = pool, .precision = LOAM_EXACT};
+    const loam_model_options asked = {pool, cli_precision(a.precision), kv};
+    open_reader(&readers[0], folder, a.compare ? &exact : &asked, a.n_ctx, ids.n);
+    if (a.compare) open_reader(&readers[1], folder, &asked, a.n_ctx, ids.n);
     loam_model_get_info(readers[0].model, &info);
     const size_t n_ctx = loam_session_n_ctx(readers[0].session);
     score_all(readers, n_readers, &ids, info.vocab);

@@ -88,7 +88,7 @@ static char *find_language_model(rag_app *app) {
 static void load_model(rag_app *app) {
     loam_err err = {0};
     char *folder = find_language_model(app);
-    const loam_model_options o = {app->pool, cli_precision(app->args->precision)};
+    const loam_model_options o = {app->pool, cli_precision(app->args->precision), app->kv};
     if (loam_model_open(&app->model, folder, &o, &err)) cli_die(&err);
     if (loam_tokenizer_open(&app->tokenizer, folder, &err)) cli_die(&err);
     if (loam_template_open(&app->template, folder, &err) && err.status != LOAM_ERR_NOT_FOUND)
@@ -98,6 +98,7 @@ static void load_model(rag_app *app) {
 
 void rag_load(rag_app *app, const rag_args *args) {
     app->args = args;
+    app->kv = cli_kv(args->kv, args->precision);
     load_index(app);
     app->pool = cli_pool(args->threads);
     load_embedder(app);

@@ -2,7 +2,8 @@
  *
  * $XDG_CACHE_HOME/loam/prefix (else ~/.cache/loam/prefix) holds a file for a prompt:
  *
- *     MODEL-PRECISION-CPU-IDS.kv       fingerprint's start, "fast", "avx2", hash of the ids
+ *     MODEL-PRECISION-CPU-IDS.kv       fingerprint's start, "fast" or "fast-int8" (of --kv), "avx2",
+ *                                      hash of the ids
  *
  * A question takes the file that begins as its prompt does for the longest stretch, if that is
  * worth it; the library verifies what it reads.  After the answer the prompt is kept, if much of
@@ -65,8 +66,9 @@ static const char *key_of(rag_app *app) {
     loam_err err = {0};
     char hex[65];
     if (!app->prefix_key[0] && loam_model_fingerprint(app->model, hex, &err) == LOAM_OK)
-        snprintf(app->prefix_key, sizeof app->prefix_key, "%.*s-%s-%s-", MODEL_DIGITS, hex,
-                 loam_model_precision(app->model) == LOAM_EXACT ? "exact" : "fast", loam_cpu_isa());
+        snprintf(app->prefix_key, sizeof app->prefix_key, "%.*s-%s%s-%s-", MODEL_DIGITS, hex,
+                 loam_model_precision(app->model) == LOAM_EXACT ? "exact" : "fast",
+                 loam_model_kv(app->model) == LOAM_KV_INT8 ? "-int8" : "", loam_cpu_isa());
     return app->prefix_key;
 }
 

@@ -29,7 +29,8 @@ enum { RAG_CITED = 1, RAG_MATCHED = 2 };
 enum { RAG_CANDIDATES = 20, RAG_MAX_TOP_K = 100 };
 
 typedef struct rag_args {
-    const char *vdb_path, *model_id, *reranker_id, *embed_model, *system, *precision, *prefix_cache;
+    const char *vdb_path, *model_id, *reranker_id, *embed_model, *system, *precision, *kv,
+        *prefix_cache;
     size_t top_k, max_tokens, n_ctx, threads, prefix_mib;
     uint64_t seed;
     float temp;
@@ -38,6 +39,7 @@ typedef struct rag_args {
 
 typedef struct rag_app {
     const rag_args *args;
+    loam_kv_type kv;
     loam_pool *pool;
     loam_index *index;
     loam_embedder *embedder;

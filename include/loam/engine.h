@@ -21,10 +21,19 @@ typedef enum loam_precision {
     LOAM_PRECISION_DEFAULT /* fast for language models, exact for encoders */
 } loam_precision;
 
+/* How sessions hold keys and values.  LOAM_EXACT goes with f32 only. */
+typedef enum loam_kv_type {
+    LOAM_KV_DEFAULT, /* f16 in LOAM_FAST, f32 in LOAM_EXACT */
+    LOAM_KV_F16,
+    LOAM_KV_F32,
+    LOAM_KV_INT8 /* int8 with a scale for every 16: 56 % of f16's memory, and less precise */
+} loam_kv_type;
+
 typedef struct loam_model loam_model;
 typedef struct loam_model_options {
     loam_pool *pool; /* borrowed for the model's life; must not be NULL */
     loam_precision precision;
+    loam_kv_type kv;
 } loam_model_options;
 
 typedef struct loam_model_info {
@@ -35,12 +44,13 @@ typedef struct loam_model_info {
     uint64_t
         layer_params; /* without embedding and head: multiplications that reading a token takes */
     uint64_t token_bytes; /* of the weights that writing a token reads */
+    uint64_t kv_bytes;    /* of keys and values that a position takes in a session */
 } loam_model_info;
 
 /* Read config.json and map the weights: shapes are checked against the config
  * before anything is multiplied.  A folder without a tokenizer is fine.
  * Errors: NOT_FOUND, FORMAT, UNSUPPORTED (model_type: the message lists those
- * there are; or a custom model_file), MEMORY, LIMIT. */
+ * there are; or a custom model_file), ARGUMENT (exact with another kv than f32), MEMORY, LIMIT. */
 LOAM_API loam_status loam_model_open(loam_model **out, const char *folder,
                                      const loam_model_options *o, loam_err *err);
 LOAM_API void loam_model_close(loam_model *m);
@@ -48,6 +58,7 @@ LOAM_API void loam_model_get_info(const loam_model *m, loam_model_info *out);
 /* Ids that end an answer: generation_config.json's eos, else config.json's. */
 LOAM_API size_t loam_model_eos(const loam_model *m, const int32_t **ids);
 LOAM_API loam_precision loam_model_precision(const loam_model *m);
+LOAM_API loam_kv_type loam_model_kv(const loam_model *m); /* never LOAM_KV_DEFAULT */
 /* Which model this is, wherever its folder stands: 64 hex digits of a SHA-256 over config.json
  * and samples of every array.  Errors: IO, NOT_FOUND (config.json is gone), MEMORY. */
 LOAM_API loam_status loam_model_fingerprint(const loam_model *m, char out[65], loam_err *err);
@@ -81,8 +92,8 @@ LOAM_API loam_status loam_session_feed_all(loam_session *s, const int32_t *ids, 
                                            void *ctx, loam_err *err);
 
 /* A session's first n positions in a file, so that a later run need not read the same ids again.
- * It fits sessions of the same model, precision and kind of processor only.  It holds the ids:
- * readable by its owner alone.  Appears whole or not at all; not synced to the disk.
+ * It fits sessions of the same model, precision, kv and kind of processor only.  It holds the
+ * ids: readable by its owner alone.  Appears whole or not at all; not synced to the disk.
  * Errors: ARGUMENT (n of 0 or above the position), IO, NO_SPACE, MEMORY. */
 LOAM_API loam_status loam_session_save(loam_session *s, size_t n, const char *path, loam_err *err);
 /* Forget everything, then take from the file as many positions as `ids` agrees with, at most
@@ -90,7 +101,7 @@ LOAM_API loam_status loam_session_save(loam_session *s, size_t n, const char *pa
  * fed these, to the bit.  Nothing in the file is trusted: sizes and hash must be right, and
  * the last position is computed again and must come out the same.
  * On failure the session is empty.  Errors: FORMAT (cut short, damaged, something else),
- * UNSUPPORTED (of another model, precision, processor or version), IO, NOT_FOUND, MEMORY. */
+ * UNSUPPORTED (of another model, precision, kv, processor or version), IO, NOT_FOUND, MEMORY. */
 LOAM_API loam_status loam_session_load(loam_session *s, const char *path, const int32_t *ids,
                                        size_t n, size_t *n_kept, loam_err *err);
 /* How many positions it would be: reads the beginning of the file only, changes nothing. */

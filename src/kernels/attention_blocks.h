@@ -61,8 +61,29 @@ static void add_few(const loam_attention *a, size_t key, size_t n, const float *
                     float *out, const char *ahead);
 
 /* Where row `key` of k or v stands.  Prefetching beyond an end does no harm. */
-static const char *row_of(const loam_attention *a, const void *base, size_t key) {
-    return (const char *)base + key * a->kv_stride * (a->f16 ? 2 : 4);
+static const char *row_of(const loam_attention *a, const unsigned char *base, size_t key) {
+    return (const char *)base + key * a->kv_stride;
+}
+
+static loam_element element_of(const loam_attention *a) {
+    return a->format == LOAM_KV_ROWS_F16 ? LOAM_ELEMENT_F16 : LOAM_ELEMENT_F32;
+}
+
+/* Rows in bytes one value at a time, for heads that are no multiple of 16. */
+static void load_keys_bytes(const loam_attention *a, size_t key, size_t n, float *panel) {
+    for (size_t i = 0; i < COLS; i++) {
+        const unsigned char *row = a->k + (key + (i < n ? i : n - 1)) * a->kv_stride;
+        for (size_t d = 0; d < a->head_dim; d++)
+            panel[d * COLS + i] = loam_kv_at(row, a->head_dim, d);
+    }
+}
+
+static void load_values_bytes(const loam_attention *a, size_t key, size_t n, size_t d,
+                              float *panel) {
+    const unsigned char *row = a->v + key * a->kv_stride;
+    for (size_t j = 0; j < n; j++, row += a->kv_stride, panel += COLS)
+        for (size_t i = 0; i < COLS; i++)
+            panel[i] = d + i < a->head_dim ? loam_kv_at(row, a->head_dim, d + i) : 0.0f;
 }
 
 static attention_room lay_out(void *scratch, const loam_attention *a) {

@@ -33,7 +33,7 @@ LOAM_INLINE void transpose8x16(__m256i v[8]) {
     for (size_t i = 0; i < 8; i++) v[i] = a[i];
 }
 
-static void load_keys_f16(const uint16_t *rows[16], size_t head_dim, float *panel,
+static void load_keys_f16(const unsigned char *rows[16], size_t head_dim, float *panel,
                           const char *ahead) {
     for (size_t d = 0; d < head_dim; d += 16) {
         for (size_t half = 0; half < 16; half += 8) {
@@ -42,7 +42,7 @@ static void load_keys_f16(const uint16_t *rows[16], size_t head_dim, float *pane
 #pragma GCC unroll 4
             for (size_t i = 0; i < 4; i++, ahead += 64) _mm_prefetch(ahead, _MM_HINT_T1);
 #pragma GCC unroll 8
-            for (size_t i = 0; i < 8; i++) v[i] = load256(rows[half + i] + d);
+            for (size_t i = 0; i < 8; i++) v[i] = load256(rows[half + i] + 2 * d);
             transpose8x16(v);
 #pragma GCC unroll 8
             for (size_t i = 0; i < 8; i++) {
@@ -54,27 +54,103 @@ static void load_keys_f16(const uint16_t *rows[16], size_t head_dim, float *pane
     }
 }
 
+/* Eight rows of sixteen bytes in each half: v[i] becomes columns 2i and 2i + 1, of the rows of
+ * the low half, then of those of the high half. */
+LOAM_INLINE void transpose_bytes(__m256i v[8]) {
+    __m256i a[8];
+#pragma GCC unroll 3
+    for (size_t round = 0; round < 3; round++) {
+#pragma GCC unroll 4
+        for (size_t i = 0; i < 4; i++) {
+            a[2 * i] = _mm256_unpacklo_epi8(v[i], v[i + 4]);
+            a[2 * i + 1] = _mm256_unpackhi_epi8(v[i], v[i + 4]);
+        }
+#pragma GCC unroll 8
+        for (size_t i = 0; i < 8; i++) v[i] = a[i];
+    }
+}
+
+LOAM_INLINE __m256 bytes_to_f32(const signed char *p) {
+    return _mm256_cvtepi32_ps(
+        _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p)));
+}
+
+static void load_keys_int8(const unsigned char *rows[16], size_t head_dim, float *panel,
+                           const char *ahead) {
+    signed char bytes[256];
+    float scales[16];
+    __m256 low = _mm256_setzero_ps(), high = low;
+
+    for (size_t d = 0; d < head_dim; d += 16, panel += 16 * COLS) {
+        __m256i v[8];
+#pragma GCC unroll 4
+        for (size_t i = 0; i < 4; i++, ahead += 64) _mm_prefetch(ahead, _MM_HINT_T1);
+        if (d % LOAM_KV_GROUP == 0) {
+            for (size_t i = 0; i < 16; i++) scales[i] = loam_kv_scale(rows[i], head_dim, d);
+            low = _mm256_loadu_ps(scales);
+            high = _mm256_loadu_ps(scales + 8);
+        }
+#pragma GCC unroll 8
+        for (size_t i = 0; i < 8; i++)
+            v[i] = _mm256_set_m128i(load128(rows[i + 8] + d), load128(rows[i] + d));
+        transpose_bytes(v);
+#pragma GCC unroll 8
+        for (size_t i = 0; i < 8; i++) store256(bytes + 32 * i, v[i]);
+#pragma GCC unroll 8
+        for (size_t i = 0; i < 16; i++) { /* column i */
+            const signed char *column = bytes + i / 2 * 32 + i % 2 * 8;
+            _mm256_storeu_ps(panel + i * COLS, _mm256_mul_ps(bytes_to_f32(column), low));
+            _mm256_storeu_ps(panel + i * COLS + 8, _mm256_mul_ps(bytes_to_f32(column + 16), high));
+        }
+    }
+}
+
 static void load_keys(const loam_attention *a, size_t key, size_t n, float *panel, float *buffer,
                       const char *ahead) {
-    if (a->f16 && a->head_dim % 16 == 0) {
-        const uint16_t *rows[16];
-        for (size_t i = 0; i < 16; i++)
-            rows[i] = (const uint16_t *)a->k + (key + (i < n ? i : n - 1)) * a->kv_stride;
-        load_keys_f16(rows, a->head_dim, panel, ahead);
+    if (a->format != LOAM_KV_ROWS_F32 && a->head_dim % 16 == 0) {
+        const unsigned char *rows[16];
+        for (size_t i = 0; i < 16; i++) rows[i] = a->k + (key + (i < n ? i : n - 1)) * a->kv_stride;
+        if (a->format == LOAM_KV_ROWS_INT8)
+            load_keys_int8(rows, a->head_dim, panel, ahead);
+        else
+            load_keys_f16(rows, a->head_dim, panel, ahead);
         return;
     }
-    const loam_matrix keys = {.element = a->f16 ? LOAM_ELEMENT_F16 : LOAM_ELEMENT_F32};
-    const size_t row_bytes = a->kv_stride * (a->f16 ? 2 : 4);
-    loam_avx2_pack(&keys, a->k, row_bytes, key, n, 0, a->head_dim, panel, buffer);
+    if (a->format == LOAM_KV_ROWS_INT8) {
+        load_keys_bytes(a, key, n, panel);
+        return;
+    }
+    const loam_matrix keys = {.element = element_of(a)};
+    loam_avx2_pack(&keys, a->k, a->kv_stride, key, n, 0, a->head_dim, panel, buffer);
+}
+
+/* Columns d .. d + 16 of head_dim, all there. */
+static void load_values_int8(const loam_attention *a, size_t key, size_t n, size_t d, float *panel,
+                             const char *ahead) {
+    const unsigned char *row = a->v + key * a->kv_stride;
+    for (size_t j = 0; j < n; j++, row += a->kv_stride, panel += COLS) {
+        const __m256 scale = _mm256_set1_ps(loam_kv_scale(row, a->head_dim, d));
+        const signed char *q = (const signed char *)row + d;
+        _mm_prefetch(ahead + 16 * j, _MM_HINT_T1);
+        _mm256_storeu_ps(panel, _mm256_mul_ps(bytes_to_f32(q), scale));
+        _mm256_storeu_ps(panel + 8, _mm256_mul_ps(bytes_to_f32(q + 8), scale));
+    }
 }
 
 static void load_values(const loam_attention *a, size_t key, size_t n, size_t d, float *panel,
                         const char *ahead) {
-    const loam_element e = a->f16 ? LOAM_ELEMENT_F16 : LOAM_ELEMENT_F32;
-    const size_t row_bytes = a->kv_stride * (a->f16 ? 2 : 4), left = a->head_dim - d;
-    const unsigned char *v = (const unsigned char *)a->v + key * row_bytes;
+    const loam_element e = element_of(a);
+    const size_t left = a->head_dim - d;
+    const unsigned char *v = a->v + key * a->kv_stride;
 
-    for (size_t j = 0; j < n; j++, v += row_bytes, panel += COLS) {
+    if (a->format == LOAM_KV_ROWS_INT8) {
+        if (left >= COLS)
+            load_values_int8(a, key, n, d, panel, ahead);
+        else
+            load_values_bytes(a, key, n, d, panel);
+        return;
+    }
+    for (size_t j = 0; j < n; j++, v += a->kv_stride, panel += COLS) {
         if (left >= COLS) {
             _mm_prefetch(ahead + 32 * j, _MM_HINT_T1);
             _mm256_storeu_ps(panel, load_scalars(e, v, d));
@@ -90,7 +166,7 @@ static void load_values(const loam_attention *a, size_t key, size_t n, size_t d,
 /* m rows of 8 * regs columns from d on. */
 LOAM_INLINE void add_columns(const loam_attention *a, size_t key, size_t n, size_t d,
                              const float *p, size_t m, size_t regs, float *out, const char *ahead) {
-    const uint16_t *v = (const uint16_t *)a->v + key * a->kv_stride + d;
+    const unsigned char *v = a->v + key * a->kv_stride + 2 * d;
     __m256 acc[12];
 
     out += d;
@@ -108,7 +184,7 @@ LOAM_INLINE void add_columns(const loam_attention *a, size_t key, size_t n, size
         for (size_t i = 0; i < m && regs > 2; i++) x[i] = _mm256_broadcast_ss(p + i * SCORES + j);
 #pragma GCC unroll 8
         for (size_t c = 0; c < regs; c++) {
-            const __m256 b = _mm256_cvtph_ps(load128(v + 8 * c));
+            const __m256 b = _mm256_cvtph_ps(load128(v + 16 * c));
 #pragma GCC unroll 3
             for (size_t i = 0; i < m; i++)
                 acc[i * regs + c] =
@@ -125,7 +201,7 @@ LOAM_INLINE void add_columns(const loam_attention *a, size_t key, size_t n, size
 
 /* With four rows and more, values in a panel are as fast. */
 static int can_add_few(const loam_attention *a) {
-    return a->f16 && a->n_rows <= 3 && a->head_dim % 16 == 0;
+    return a->format == LOAM_KV_ROWS_F16 && a->n_rows <= 3 && a->head_dim % 16 == 0;
 }
 
 static void add_few(const loam_attention *a, size_t key, size_t n, const float *p, size_t m,
@@ -232,7 +308,46 @@ static void attention_merge_avx2(float *max, float *sum, float *out, float max2,
     }
 }
 
+static void kv_quantize_avx2(const float *x, size_t n, unsigned char *row) {
+    const __m256 sign = _mm256_set1_ps(-0.0f), largest = _mm256_set1_ps(3.402823466e38f);
+    unsigned char *scales = row + n;
+
+    for (size_t k = 0; k < n; k += LOAM_KV_GROUP, scales += 2) {
+        const size_t m = n - k < LOAM_KV_GROUP ? n - k : LOAM_KV_GROUP;
+        __m256 a = _mm256_setzero_ps(), bad = _mm256_setzero_ps(), v[LOAM_KV_GROUP / 8];
+#pragma GCC unroll 4
+        for (size_t i = 0; i < LOAM_KV_GROUP / 8; i++) {
+            v[i] = m >= 8 * i + 8 ? _mm256_loadu_ps(x + k + 8 * i)
+                                  : load_part(x + k + 8 * i, m > 8 * i ? m - 8 * i : 0);
+            const __m256 size = _mm256_andnot_ps(sign, v[i]);
+            bad = _mm256_or_ps(bad, _mm256_cmp_ps(size, largest, _CMP_NLE_UQ));
+            a = _mm256_max_ps(size, a);
+        }
+        __m128 h = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+        h = _mm_max_ps(h, _mm_movehl_ps(h, h));
+        const int finite = _mm256_movemask_ps(bad) == 0;
+        const uint16_t d =
+            loam_kv_make_scale(_mm_cvtss_f32(_mm_max_ss(h, _mm_movehdup_ps(h))), finite);
+        memcpy(scales, &d, sizeof d);
+        if (!finite || !d) {
+            memset(row + k, 0, m);
+            continue;
+        }
+        const __m256 inverse = _mm256_set1_ps(1.0f / loam_bf16_to_f32(d));
+        unsigned char q[LOAM_KV_GROUP];
+#pragma GCC unroll 4
+        for (size_t i = 0; i < LOAM_KV_GROUP / 8; i++) {
+            const __m256i r = _mm256_cvtps_epi32(_mm256_mul_ps(v[i], inverse));
+            const __m128i pair =
+                _mm_packs_epi32(_mm256_castsi256_si128(r), _mm256_extracti128_si256(r, 1));
+            _mm_storel_epi64((__m128i *)(void *)(q + 8 * i), _mm_packs_epi16(pair, pair));
+        }
+        memcpy(row + k, q, m);
+    }
+}
+
 void loam_avx2_use_attention(loam_kernels *k) {
+    k->kv_quantize = kv_quantize_avx2;
     k->attention = attention_by_blocks;
     k->attention_merge = attention_merge_avx2;
     k->attention_finish = attention_finish;

@@ -58,8 +58,40 @@ enum {
     LOAM_BYTE_ROW_ZERO = 64,
     LOAM_BYTE_QUERY_MAX = 31,
     LOAM_DOT_TILE = 4608, /* see dot_tile: 18 KB */
-    LOAM_OUTLIERS = 16    /* columns of add_columns */
+    LOAM_OUTLIERS = 16,   /* columns of add_columns */
+    LOAM_KV_GROUP = 16    /* keys or values of one scale, see loam_kv_format */
 };
+
+/* How a cache holds the keys or values of one position and head.  In bytes a row is
+ *     int8 q [head_dim],  bf16 d [groups of LOAM_KV_GROUP, the last may be shorter]
+ * and value k is d_g * q_k, which f32 holds exactly.  See kv_quantize. */
+typedef enum loam_kv_format {
+    LOAM_KV_ROWS_F32,
+    LOAM_KV_ROWS_F16,
+    LOAM_KV_ROWS_INT8
+} loam_kv_format;
+
+static inline size_t loam_kv_row_bytes(loam_kv_format f, size_t head_dim) {
+    if (f != LOAM_KV_ROWS_INT8) return head_dim * (f == LOAM_KV_ROWS_F32 ? 4 : 2);
+    return head_dim + 2 * ((head_dim + LOAM_KV_GROUP - 1) / LOAM_KV_GROUP);
+}
+/* The scale of a group whose largest size is a: a / 127 rounded up to bf16, 0 for one that is
+ * hardly there, NaN where some value is not finite. */
+static inline uint16_t loam_kv_make_scale(float a, int finite) {
+    const float d = a / 127.0f;
+    uint32_t u;
+    if (!finite) return 0x7fc0;
+    if (a < 0x1p-100f) return 0;
+    memcpy(&u, &d, sizeof u);
+    return (uint16_t)((u + 0xffff) >> 16);
+}
+/* The scale of the group that holds value d of a row in bytes. */
+static inline float loam_kv_scale(const unsigned char *row, size_t head_dim, size_t d) {
+    return loam_bf16_to_f32(loam_read_u16(row + head_dim + d / LOAM_KV_GROUP * 2));
+}
+static inline float loam_kv_at(const unsigned char *row, size_t head_dim, size_t d) {
+    return loam_kv_scale(row, head_dim, d) * (float)(int8_t)row[d];
+}
 
 /* A weight matrix in a mapped file, row-major.  An affine row is a little-endian bit stream
  * of `bits` an element, w = scale_g * q + bias_g for its group g of `group` columns:
@@ -129,9 +161,9 @@ static inline size_t loam_kernel_scratch(size_t cols) {
 typedef struct loam_attention {
     const float *q;
     size_t q_stride, n_rep, n_rows;
-    const void *k, *v; /* key j at element j * kv_stride */
+    const unsigned char *k, *v; /* key j at byte j * kv_stride */
     size_t kv_stride, head_dim;
-    int f16; /* element type of k and v: f16 or f32 */
+    loam_kv_format format;
     int causal;
     size_t limit, window;
     size_t first, last; /* this segment; first is a multiple of LOAM_KEY_SEGMENT */
@@ -262,6 +294,11 @@ typedef struct loam_kernels {
 
     void (*f32_to_f16)(const float *x, size_t n, uint16_t *y); /* nearest even */
     void (*f16_to_f32)(const uint16_t *x, size_t n, float *y);
+
+    /* A row of n keys or values in bytes.  Per group, a = max |x|, d = a / 127 rounded up to bf16,
+     * q = rint(x * (1 / d)), which is within -127 .. 127.  a < 2^-100 gives q = 0 and d = 0, an
+     * infinity or a NaN q = 0 and d = NaN: it stays one. */
+    void (*kv_quantize)(const float *x, size_t n, unsigned char *row);
 
     /* See loam_attention: max [n_rows], sum [n_rows], out [n_rows, head_dim]. */
     void (*attention)(const loam_attention *a, float *max, float *sum, float *out, void *scratch);

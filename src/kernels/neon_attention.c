@@ -9,22 +9,89 @@
 enum { TILE_ROWS = NEON_TILE_ROWS };
 #include "attention_blocks.h"
 
+/* Sixteen bytes times the scales, or the scale in all lanes. */
+LOAM_INLINE void store_scaled(int8x16_t q, const float32x4_t scales[4], float *to) {
+    const int16x8_t low = vmovl_s8(vget_low_s8(q)), high = vmovl_high_s8(q);
+    vst1q_f32(to, vmulq_f32(vcvtq_f32_s32(vmovl_s16(vget_low_s16(low))), scales[0]));
+    vst1q_f32(to + 4, vmulq_f32(vcvtq_f32_s32(vmovl_high_s16(low)), scales[1]));
+    vst1q_f32(to + 8, vmulq_f32(vcvtq_f32_s32(vmovl_s16(vget_low_s16(high))), scales[2]));
+    vst1q_f32(to + 12, vmulq_f32(vcvtq_f32_s32(vmovl_high_s16(high)), scales[3]));
+}
+
+/* Rows to columns: four times the first half of the rows interleaved with the second. */
+LOAM_INLINE void transpose_bytes(int8x16_t v[16]) {
+    int8x16_t a[16];
+#pragma GCC unroll 4
+    for (size_t round = 0; round < 4; round++) {
+#pragma GCC unroll 8
+        for (size_t i = 0; i < 8; i++) {
+            a[2 * i] = vzip1q_s8(v[i], v[i + 8]);
+            a[2 * i + 1] = vzip2q_s8(v[i], v[i + 8]);
+        }
+#pragma GCC unroll 16
+        for (size_t i = 0; i < 16; i++) v[i] = a[i];
+    }
+}
+
+static void load_keys_int8(const loam_attention *a, size_t key, size_t n, float *panel) {
+    const unsigned char *rows[16];
+    float scales[16];
+    float32x4_t s[4] = {vdupq_n_f32(0.0f)};
+
+    for (size_t i = 0; i < 16; i++) rows[i] = a->k + (key + (i < n ? i : n - 1)) * a->kv_stride;
+    for (size_t d = 0; d < a->head_dim; d += 16, panel += 16 * COLS) {
+        int8x16_t v[16];
+        if (d % LOAM_KV_GROUP == 0) {
+            for (size_t i = 0; i < 16; i++) scales[i] = loam_kv_scale(rows[i], a->head_dim, d);
+            for (size_t i = 0; i < 4; i++) s[i] = vld1q_f32(scales + 4 * i);
+        }
+#pragma GCC unroll 16
+        for (size_t i = 0; i < 16; i++) v[i] = vreinterpretq_s8_u8(vld1q_u8(rows[i] + d));
+        transpose_bytes(v);
+#pragma GCC unroll 16
+        for (size_t i = 0; i < 16; i++) store_scaled(v[i], s, panel + i * COLS);
+    }
+}
+
+static void load_values_int8(const loam_attention *a, size_t key, size_t n, size_t d,
+                             float *panel) {
+    const unsigned char *row = a->v + key * a->kv_stride;
+    for (size_t j = 0; j < n; j++, row += a->kv_stride, panel += COLS) {
+        const float32x4_t scale = vdupq_n_f32(loam_kv_scale(row, a->head_dim, d));
+        const float32x4_t scales[4] = {scale, scale, scale, scale};
+        store_scaled(vreinterpretq_s8_u8(vld1q_u8(row + d)), scales, panel);
+    }
+}
+
 static void load_keys(const loam_attention *a, size_t key, size_t n, float *panel, float *buffer,
                       const char *ahead) {
-    const loam_matrix keys = {.element = a->f16 ? LOAM_ELEMENT_F16 : LOAM_ELEMENT_F32};
-    const size_t row_bytes = a->kv_stride * (a->f16 ? 2 : 4);
     (void)ahead;
-    loam_neon_pack(&keys, a->k, row_bytes, key, n, 0, a->head_dim, panel, buffer);
+    if (a->format == LOAM_KV_ROWS_INT8) {
+        if (a->head_dim % 16 == 0)
+            load_keys_int8(a, key, n, panel);
+        else
+            load_keys_bytes(a, key, n, panel);
+        return;
+    }
+    const loam_matrix keys = {.element = element_of(a)};
+    loam_neon_pack(&keys, a->k, a->kv_stride, key, n, 0, a->head_dim, panel, buffer);
 }
 
 static void load_values(const loam_attention *a, size_t key, size_t n, size_t d, float *panel,
                         const char *ahead) {
-    const loam_element e = a->f16 ? LOAM_ELEMENT_F16 : LOAM_ELEMENT_F32;
-    const size_t row_bytes = a->kv_stride * (a->f16 ? 2 : 4), left = a->head_dim - d;
-    const unsigned char *v = (const unsigned char *)a->v + key * row_bytes;
+    const loam_element e = element_of(a);
+    const size_t left = a->head_dim - d;
+    const unsigned char *v = a->v + key * a->kv_stride;
     (void)ahead;
 
-    for (size_t j = 0; j < n; j++, v += row_bytes, panel += COLS) {
+    if (a->format == LOAM_KV_ROWS_INT8) {
+        if (left >= COLS)
+            load_values_int8(a, key, n, d, panel);
+        else
+            load_values_bytes(a, key, n, d, panel);
+        return;
+    }
+    for (size_t j = 0; j < n; j++, v += a->kv_stride, panel += COLS) {
 #pragma GCC unroll 4
         for (size_t i = 0; i < COLS; i += 4) {
             const size_t part = left > i ? left - i : 0;
@@ -113,7 +180,41 @@ static void attention_merge_neon(float *max, float *sum, float *out, float max2,
     }
 }
 
+static void kv_quantize_neon(const float *x, size_t n, unsigned char *row) {
+    const float32x4_t largest = vdupq_n_f32(3.402823466e38f);
+    unsigned char *scales = row + n;
+
+    for (size_t k = 0; k < n; k += LOAM_KV_GROUP, scales += 2) {
+        const size_t m = n - k < LOAM_KV_GROUP ? n - k : LOAM_KV_GROUP;
+        float v[LOAM_KV_GROUP] = {0};
+        int8_t q[LOAM_KV_GROUP];
+        float32x4_t a = vdupq_n_f32(0.0f);
+        uint32x4_t good = vdupq_n_u32(UINT32_MAX);
+        memcpy(v, x + k, m * sizeof *v);
+        for (size_t i = 0; i < LOAM_KV_GROUP; i += 4) {
+            const float32x4_t size = vabsq_f32(vld1q_f32(v + i));
+            good = vandq_u32(good, vcleq_f32(size, largest));
+            a = vmaxq_f32(a, size);
+        }
+        const int finite = vminvq_u32(good) != 0;
+        const uint16_t d = loam_kv_make_scale(vmaxvq_f32(a), finite);
+        memcpy(scales, &d, sizeof d);
+        if (!finite || !d) {
+            memset(row + k, 0, m);
+            continue;
+        }
+        const float inverse = 1.0f / loam_bf16_to_f32(d);
+        for (size_t i = 0; i < LOAM_KV_GROUP; i += 8) {
+            const int32x4_t low = vcvtnq_s32_f32(vmulq_n_f32(vld1q_f32(v + i), inverse));
+            const int32x4_t high = vcvtnq_s32_f32(vmulq_n_f32(vld1q_f32(v + i + 4), inverse));
+            vst1_s8(q + i, vmovn_s16(vcombine_s16(vmovn_s32(low), vmovn_s32(high))));
+        }
+        memcpy(row + k, q, m);
+    }
+}
+
 void loam_neon_use_attention(loam_kernels *k) {
+    k->kv_quantize = kv_quantize_neon;
     k->attention = attention_by_blocks;
     k->attention_merge = attention_merge_neon;
     k->attention_finish = attention_finish;

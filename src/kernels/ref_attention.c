@@ -4,10 +4,31 @@
 #include "ref_math.h"
 #include <math.h>
 
-static float get_kv(const loam_attention *a, const void *base, size_t key, size_t d) {
-    const unsigned char *p = base;
-    const size_t at = key * a->kv_stride + d;
-    return a->f16 ? loam_f16_to_f32(loam_read_u16(p + 2 * at)) : loam_read_f32(p + 4 * at);
+static void kv_quantize_ref(const float *x, size_t n, unsigned char *row) {
+    for (size_t k = 0, g = 0; k < n; k += LOAM_KV_GROUP, g++) {
+        const size_t end = n - k < LOAM_KV_GROUP ? n : k + LOAM_KV_GROUP;
+        float a = 0.0f;
+        int finite = 1;
+        for (size_t i = k; i < end; i++) {
+            const float v = fabsf(x[i]);
+            if (!(v <= 3.402823466e38f)) finite = 0;
+            if (v > a) a = v;
+        }
+        const uint16_t d = loam_kv_make_scale(a, finite);
+        const float inverse = finite && d ? 1.0f / loam_bf16_to_f32(d) : 0.0f;
+        for (size_t i = k; i < end; i++)
+            row[i] = finite && d ? (unsigned char)(int8_t)rintf(x[i] * inverse) : 0;
+        memcpy(row + n + 2 * g, &d, sizeof d);
+    }
+}
+
+static float get_kv(const loam_attention *a, const unsigned char *base, size_t key, size_t d) {
+    const unsigned char *row = base + key * a->kv_stride;
+    switch (a->format) {
+    case LOAM_KV_ROWS_F32: return loam_read_f32(row + 4 * d);
+    case LOAM_KV_ROWS_F16: return loam_f16_to_f32(loam_read_u16(row + 2 * d));
+    default: return loam_kv_at(row, a->head_dim, d);
+    }
 }
 
 /* In units of log2, for a query that was scaled. */
@@ -77,6 +98,7 @@ static void attention_finish_ref(const float *out, float sum, size_t head_dim, f
 }
 
 void loam_kernels_use_ref_attention(loam_kernels *k) {
+    k->kv_quantize = kv_quantize_ref;
     k->attention = attention_ref;
     k->attention_merge = attention_merge_ref;
     k->attention_finish = attention_finish_ref;

@@ -50,10 +50,16 @@ loam_status loam_model_open(loam_model **out, const char *folder, const loam_mod
 
     *out = NULL;
     LOAM_ASSERT(o && o->pool);
+    const loam_precision precision = o->precision == LOAM_EXACT ? LOAM_EXACT : LOAM_FAST;
+    const loam_kv_type kv = loam_kv_type_of(precision, o->kv);
+    if (precision == LOAM_EXACT && kv != LOAM_KV_F32)
+        return loam_fail(err, LOAM_ERR_ARGUMENT,
+                         "exact holds keys and values in f32: another type goes with fast only");
     loam_model *m = loam_alloc(1, sizeof *m);
     if (!m) return loam_fail(err, LOAM_ERR_MEMORY, "%s: out of memory", folder);
     m->pool = o->pool;
-    m->precision = o->precision == LOAM_EXACT ? LOAM_EXACT : LOAM_FAST;
+    m->precision = precision;
+    m->kv = kv;
     st = loam_decoder_open(&m->decoder, folder, err);
     if (!st) st = find_eos(m, folder, err);
     if (st) goto done;
@@ -93,6 +99,8 @@ void loam_model_get_info(const loam_model *m, loam_model_info *out) {
     loam_weights_quantization(m->decoder->weights, &out->bits, &out->group_size);
     out->layer_params = out->n_params - (uint64_t)c->vocab * c->dim * (tied ? 1 : 2);
     out->token_bytes = out->weight_bytes - (tied ? 0 : matrix_bytes(embed));
+    out->kv_bytes =
+        (uint64_t)2 * c->n_layers * c->n_kv_heads * loam_kv_type_row_bytes(m->kv, c->head_dim);
 }
 
 size_t loam_model_eos(const loam_model *m, const int32_t **ids) {
@@ -102,6 +110,10 @@ size_t loam_model_eos(const loam_model *m, const int32_t **ids) {
 
 loam_precision loam_model_precision(const loam_model *m) {
     return m->precision;
+}
+
+loam_kv_type loam_model_kv(const loam_model *m) {
+    return m->kv;
 }
 
 loam_status loam_session_new(loam_session **out, const loam_model *m, size_t n_ctx, loam_err *err) {
@@ -119,7 +131,7 @@ loam_status loam_session_new(loam_session **out, const loam_model *m, size_t n_c
     s->model = m;
     s->vocab = c->vocab;
     loam_pass_cost_init(&s->pass_cost);
-    st = loam_timeline_new(&s->timeline, m->decoder, m->pool, m->precision, n_ctx, err);
+    st = loam_timeline_new(&s->timeline, m->decoder, m->pool, m->precision, m->kv, n_ctx, err);
     if (st) goto done;
     s->ids = loam_alloc(n_ctx, sizeof *s->ids);
     s->last_logits = loam_alloc(c->vocab, sizeof *s->last_logits);

@@ -2,13 +2,14 @@
  *
  *     0    "LOAMKV\r\n"
  *     8    u32 version, u32 precision
- *     16   u32 layers, u32 heads of keys and values, u32 size of a head, u32 bytes of a value
+ *     16   u32 layers, u32 heads of keys and values, u32 size of a head, u32 type of
+ *         keys and values (1: f16, 2: f32, 3: int8)
  *     32   u64 number of ids
  *     40   u64 bytes of all keys and values
  *     48   name of the kernel set, NULs to 16 bytes
  *     64   fingerprint of the model, 64 hex digits
  *     128  ids, i32 each
- *          for each layer keys, then values: [heads, ids, size of a head]
+ *          for each layer keys, then values: [heads, ids] rows of a head as the cache has them
  *          u64 hash of everything before
  *
  * Little endian.  The hash finds damage; that the content is what this model computes is
@@ -23,7 +24,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { VERSION = 3, HEADER_BYTES = 128, ISA_BYTES = 16, MAX_IDS = 1 << 28 };
+enum { VERSION = 4, HEADER_BYTES = 128, ISA_BYTES = 16, MAX_IDS = 1 << 28 };
 
 static const char MAGIC[8] = "LOAMKV\r\n";
 
@@ -54,7 +55,7 @@ static void put_u64(unsigned char *p, uint64_t v) {
 }
 
 static size_t layer_bytes(const loam_kv_shape *k, size_t n) {
-    return 2 * k->n_kv_heads * k->head_dim * k->value_bytes * n;
+    return 2 * k->n_kv_heads * k->row_bytes * n;
 }
 
 /* The session's own header of a file with n ids. */
@@ -73,7 +74,7 @@ static loam_status make_header(loam_session *s, size_t n, unsigned char out[HEAD
     put_u32(out + 16, (uint32_t)k.n_layers);
     put_u32(out + 20, (uint32_t)k.n_kv_heads);
     put_u32(out + 24, (uint32_t)k.head_dim);
-    put_u32(out + 28, (uint32_t)k.value_bytes);
+    put_u32(out + 28, (uint32_t)k.type);
     put_u64(out + 32, n);
     put_u64(out + 40, (uint64_t)k.n_layers * layer_bytes(&k, n));
     snprintf((char *)out + 48, ISA_BYTES, "%s", loam_cpu_isa());
@@ -164,8 +165,11 @@ static loam_status check_header(saved *f, loam_session *s, uint64_t size, loam_e
     const loam_status st = make_header(s, (size_t)n, own, err);
     if (st) return st;
     if (memcmp(f->header, own, 32) != 0 || memcmp(f->header + 48, own + 48, 80) != 0)
-        return loam_fail(err, LOAM_ERR_UNSUPPORTED,
-                         "%s: made with another model, precision, processor or version", f->path);
+        return loam_fail(
+            err, LOAM_ERR_UNSUPPORTED,
+            "%s: made with another model, precision, type of keys and values, processor "
+            "or version",
+            f->path);
     const uint64_t data = (uint64_t)k.n_layers * layer_bytes(&k, (size_t)n);
     if (loam_read_u64(f->header + 40) != data || size != HEADER_BYTES + 4 * n + data + 8)
         return damaged(f, err, "its size");
@@ -215,7 +219,7 @@ loam_status loam_session_peek(loam_session *s, const char *path, const int32_t *
  * these stay in `last` [n_layers, one position]. */
 static loam_status read_layers(saved *f, loam_session *s, size_t keep, char *last, loam_err *err) {
     const loam_kv_shape k = loam_timeline_kv_shape(s->timeline);
-    const size_t bytes = layer_bytes(&k, f->n), row = k.head_dim * k.value_bytes;
+    const size_t bytes = layer_bytes(&k, f->n), row = k.row_bytes;
     unsigned char hash[8];
     loam_status st = LOAM_OK;
     char *layer = loam_alloc(bytes, 1);

@@ -12,6 +12,7 @@ struct loam_model {
     loam_decoder *decoder;
     loam_pool *pool;
     loam_precision precision;
+    loam_kv_type kv;
     int32_t eos[LOAM_MAX_EOS];
     size_t n_eos;
 };

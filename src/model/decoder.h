@@ -2,7 +2,7 @@
  *
  *     loam_decoder *d;      loam_timeline *t;
  *     st = loam_decoder_open(&d, folder, err);
- *     st = loam_timeline_new(&t, d, pool, LOAM_FAST, 4096, err);
+ *     st = loam_timeline_new(&t, d, pool, LOAM_FAST, LOAM_KV_F16, 4096, err);
  *     st = loam_timeline_feed(t, ids, n, NULL, err);
  *     loam_timeline_logits_of(t, two_ids, 2, scores);        a reranker needs two
  *     loam_timeline_truncate(t, n_prefix);                   next candidate, same prefix
@@ -49,7 +49,8 @@ typedef struct loam_timeline loam_timeline;
 
 /* Room for `n_ctx` >= 1 positions.  Errors: LIMIT (more than the machine's memory), MEMORY. */
 loam_status loam_timeline_new(loam_timeline **out, const loam_decoder *d, loam_pool *pool,
-                              loam_precision precision, size_t n_ctx, loam_err *err);
+                              loam_precision precision, loam_kv_type kv, size_t n_ctx,
+                              loam_err *err);
 /* The same in LOAM_FAST, before outliers are known: they learn from what is fed. */
 loam_status loam_timeline_new_observed(loam_timeline **out, const loam_decoder *d, loam_pool *pool,
                                        size_t n_ctx, struct loam_outliers *o, loam_err *err);
@@ -61,16 +62,21 @@ size_t loam_timeline_chunk(const loam_timeline *t); /* positions of one forward 
 void loam_timeline_truncate(loam_timeline *t, size_t n);
 
 /* Keys and values as bytes, to keep them elsewhere and to put them back into a timeline of the
- * same decoder and precision:
+ * same decoder, precision and type of keys and values:
  *
  *     for each layer: loam_timeline_kv_get(t, layer, 0, n, bytes)
  *     loam_timeline_truncate(u, 0), for each layer: kv_put(u, layer, n, n, bytes),
  *     loam_timeline_restore(u, n)
  *
- * A layer's bytes are [2 (k, v), n_kv_heads, n, head_dim] values. */
+ * A layer's bytes are [2 (k, v), n_kv_heads, n] rows. */
 typedef struct loam_kv_shape {
-    size_t n_layers, n_kv_heads, head_dim, value_bytes; /* 2: f16, 4: f32 */
+    size_t n_layers, n_kv_heads, head_dim;
+    loam_kv_type type;
+    size_t row_bytes; /* of a head's keys or values at one position */
 } loam_kv_shape;
+/* What `type` means with a precision; never LOAM_KV_DEFAULT. */
+loam_kv_type loam_kv_type_of(loam_precision precision, loam_kv_type type);
+size_t loam_kv_type_row_bytes(loam_kv_type type, size_t head_dim);
 loam_kv_shape loam_timeline_kv_shape(const loam_timeline *t);
 void loam_timeline_kv_get(const loam_timeline *t, size_t layer, size_t first, size_t n, void *out);
 /* The first n of n_in positions; asserts position 0. */

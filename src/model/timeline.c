@@ -23,7 +23,8 @@ struct loam_timeline {
     size_t n_ctx, chunk, position;
     size_t rope_filled;          /* positions whose tables are computed */
     float *rope[LOAM_MAX_ROPES]; /* [n_ctx, n_rot / 2, 2] */
-    loam_kv *kv;                 /* [n_layers] */
+    loam_kv_type kv_type;
+    loam_kv *kv; /* [n_layers] */
     void *kv_memory;
     float *scratch;
     float *x, *h, *q, *k, *v, *att, *f, *y, *y2;
@@ -36,17 +37,34 @@ static size_t max_size(size_t a, size_t b) {
     return a > b ? a : b;
 }
 
-static size_t kv_value_bytes(const loam_timeline *t) {
-    return t->compute.precision == LOAM_EXACT ? 4 : 2;
+loam_kv_type loam_kv_type_of(loam_precision precision, loam_kv_type type) {
+    if (type != LOAM_KV_DEFAULT) return type;
+    return precision == LOAM_EXACT ? LOAM_KV_F32 : LOAM_KV_F16;
+}
+
+static loam_kv_format format_of(loam_kv_type type) {
+    switch (type) {
+    case LOAM_KV_F32: return LOAM_KV_ROWS_F32;
+    case LOAM_KV_INT8: return LOAM_KV_ROWS_INT8;
+    default: return LOAM_KV_ROWS_F16;
+    }
+}
+
+size_t loam_kv_type_row_bytes(loam_kv_type type, size_t head_dim) {
+    return loam_kv_row_bytes(format_of(type), head_dim);
+}
+
+/* Bytes of a position in one head's keys or values. */
+static size_t kv_row_bytes(const loam_timeline *t) {
+    return loam_kv_type_row_bytes(t->kv_type, t->d->config.head_dim);
 }
 
 /* Every product below is bounded by the ranges of families.c except with n_ctx: checked. */
 static int size_kv(const loam_timeline *t, size_t *layer_bytes, size_t *total) {
     const loam_decoder_config *c = &t->d->config;
     size_t n;
-    return loam_mul(c->n_kv_heads * c->head_dim * kv_value_bytes(t), t->n_ctx, &n) &&
-           loam_add(n, 63, &n) && (*layer_bytes = n / 64 * 64, 1) &&
-           loam_mul(*layer_bytes, 2 * c->n_layers, total);
+    return loam_mul(c->n_kv_heads * kv_row_bytes(t), t->n_ctx, &n) && loam_add(n, 63, &n) &&
+           (*layer_bytes = n / 64 * 64, 1) && loam_mul(*layer_bytes, 2 * c->n_layers, total);
 }
 
 static loam_status check_memory(const loam_timeline *t, size_t bytes, loam_err *err) {
@@ -77,7 +95,7 @@ static loam_status make_kv(loam_timeline *t, loam_err *err) {
                          t->n_ctx, total >> 20);
     char *p = (char *)t->kv_memory + (64 - (uintptr_t)t->kv_memory % 64) % 64;
     for (size_t i = 0; i < c->n_layers; i++, p += 2 * layer_bytes)
-        t->kv[i] = (loam_kv){.f16 = t->compute.precision != LOAM_EXACT,
+        t->kv[i] = (loam_kv){.format = format_of(t->kv_type),
                              .n_kv_heads = c->n_kv_heads,
                              .head_dim = c->head_dim,
                              .stride = t->n_ctx,
@@ -139,7 +157,8 @@ static loam_status make_scratch(loam_timeline *t, loam_err *err) {
 }
 
 static loam_status new_timeline(loam_timeline **out, const loam_decoder *d, loam_pool *pool,
-                                loam_precision precision, size_t n_ctx, loam_err *err) {
+                                loam_precision precision, loam_kv_type kv, size_t n_ctx,
+                                loam_err *err) {
     loam_status st;
 
     *out = NULL;
@@ -149,6 +168,7 @@ static loam_status new_timeline(loam_timeline **out, const loam_decoder *d, loam
     t->d = d;
     t->compute.pool = pool;
     t->compute.precision = precision;
+    t->kv_type = loam_kv_type_of(precision, kv);
     t->n_ctx = n_ctx;
     t->chunk = n_ctx < LOAM_FEED_CHUNK ? n_ctx : LOAM_FEED_CHUNK;
     st = make_kv(t, err);
@@ -162,18 +182,19 @@ done:
 }
 
 loam_status loam_timeline_new(loam_timeline **out, const loam_decoder *d, loam_pool *pool,
-                              loam_precision precision, size_t n_ctx, loam_err *err) {
+                              loam_precision precision, loam_kv_type kv, size_t n_ctx,
+                              loam_err *err) {
     *out = NULL;
     if (precision == LOAM_FAST) {
         const loam_status st = loam_outliers_find(d, pool, err);
         if (st) return st;
     }
-    return new_timeline(out, d, pool, precision, n_ctx, err);
+    return new_timeline(out, d, pool, precision, kv, n_ctx, err);
 }
 
 loam_status loam_timeline_new_observed(loam_timeline **out, const loam_decoder *d, loam_pool *pool,
                                        size_t n_ctx, loam_outliers *o, loam_err *err) {
-    const loam_status st = new_timeline(out, d, pool, LOAM_FAST, n_ctx, err);
+    const loam_status st = new_timeline(out, d, pool, LOAM_FAST, LOAM_KV_F16, n_ctx, err);
     if (!st) (*out)->observer = o;
     return st;
 }
@@ -206,12 +227,7 @@ void loam_timeline_truncate(loam_timeline *t, size_t n) {
 
 loam_kv_shape loam_timeline_kv_shape(const loam_timeline *t) {
     const loam_decoder_config *c = &t->d->config;
-    return (loam_kv_shape){c->n_layers, c->n_kv_heads, c->head_dim, kv_value_bytes(t)};
-}
-
-/* Bytes of a position in one head's keys or values. */
-static size_t kv_row_bytes(const loam_timeline *t) {
-    return t->d->config.head_dim * kv_value_bytes(t);
+    return (loam_kv_shape){c->n_layers, c->n_kv_heads, c->head_dim, t->kv_type, kv_row_bytes(t)};
 }
 
 void loam_timeline_kv_get(const loam_timeline *t, size_t layer, size_t first, size_t n, void *out) {

@@ -20,7 +20,7 @@ typedef struct attention_job {
     const float *q;
     float *y;
     size_t q_stride;
-    size_t head_stride, pos_stride; /* of k and v, in elements */
+    size_t head_bytes; /* of k and v */
     const unsigned char *k, *v;
     unsigned char *scratch;
     size_t scratch_stride;
@@ -46,14 +46,13 @@ static size_t min_size(size_t a, size_t b) {
 static loam_attention item_of(const attention_job *j, size_t kv, size_t part, size_t tile) {
     loam_attention a = j->a;
     const size_t head = kv * j->n_rep + part * j->part, first = tile * j->tile;
-    const size_t bytes = a.f16 ? 2 : 4;
 
     a.n_rep = min_size(j->part, j->n_rep - part * j->part);
     a.n_rows = min_size(j->tile, j->m - first) * a.n_rep;
     a.q = j->q + first * j->q_stride + head * j->head_dim;
     a.limit = j->pos + first + 1;
-    a.k = j->k + kv * j->head_stride * bytes;
-    a.v = j->v + kv * j->head_stride * bytes;
+    a.k = j->k + kv * j->head_bytes;
+    a.v = j->v + kv * j->head_bytes;
     return a;
 }
 
@@ -195,13 +194,13 @@ void loam_attention_causal(loam_compute *c, const loam_kv *kv, const loam_attent
                        .q = q,
                        .y = y,
                        .q_stride = p->n_heads * hd,
-                       .head_stride = kv->stride * hd,
+                       .head_bytes = kv->stride * loam_kv_row_bytes(kv->format, hd),
                        .k = kv->k,
                        .v = kv->v,
                        .a = {.q_stride = p->n_heads * hd,
-                             .kv_stride = hd,
+                             .kv_stride = loam_kv_row_bytes(kv->format, hd),
                              .head_dim = hd,
-                             .f16 = kv->f16,
+                             .format = kv->format,
                              .causal = 1,
                              .window = p->window,
                              .scale = p->scale,
@@ -278,8 +277,8 @@ static void packed_range(void *ctx, size_t begin, size_t end, unsigned worker) {
         a.n_rep = 1;
         a.n_rows = min_size(n - tile * rows, rows);
         a.q = j.q + (start + tile * rows) * j.q_stride + head * j.head_dim;
-        a.k = (const float *)(const void *)j.k + start * a.kv_stride + head * j.head_dim;
-        a.v = (const float *)(const void *)j.v + start * a.kv_stride + head * j.head_dim;
+        a.k = j.k + start * a.kv_stride + head * j.head_dim * sizeof(float);
+        a.v = j.v + start * a.kv_stride + head * j.head_dim * sizeof(float);
         a.last = n;
         attend(&j, &a, worker);
     }
@@ -297,18 +296,20 @@ void loam_attention_packed(loam_compute *c, const float *q, const float *k, cons
         tiles += tiles_of(n, head_dim);
         work += 2 * n * n * n_heads * head_dim;
     }
-    attention_job j = {
-        .n_heads = n_heads,
-        .head_dim = head_dim,
-        .q = q,
-        .y = y,
-        .q_stride = stride,
-        .k = (const unsigned char *)k,
-        .v = (const unsigned char *)v,
-        .starts = starts,
-        .n_seq = n_seq,
-        .n_tiles = tiles,
-        .a = {.q_stride = stride, .kv_stride = stride, .head_dim = head_dim, .scale = scale}};
+    attention_job j = {.n_heads = n_heads,
+                       .head_dim = head_dim,
+                       .q = q,
+                       .y = y,
+                       .q_stride = stride,
+                       .k = (const unsigned char *)k,
+                       .v = (const unsigned char *)v,
+                       .starts = starts,
+                       .n_seq = n_seq,
+                       .n_tiles = tiles,
+                       .a = {.q_stride = stride,
+                             .kv_stride = stride * sizeof(float),
+                             .head_dim = head_dim,
+                             .scale = scale}};
     j.scratch = loam_scratch_workers(c, LOAM_PARTIAL_BYTES, 0);
     j.scratch_stride = loam_scratch_worker_bytes(0);
     loam_split(c->pool, n_seq * n_heads, 1, work, whole_range, &j);
@@ -322,10 +323,12 @@ typedef struct store_job {
 } store_job;
 
 static void store_row(const loam_kv *kv, const float *x, void *base, size_t at) {
-    if (kv->f16)
-        loam_k.f32_to_f16(x, kv->head_dim, (uint16_t *)base + at);
-    else
-        memcpy((float *)base + at, x, kv->head_dim * sizeof *x);
+    unsigned char *row = (unsigned char *)base + at * loam_kv_row_bytes(kv->format, kv->head_dim);
+    switch (kv->format) {
+    case LOAM_KV_ROWS_F32: memcpy(row, x, kv->head_dim * sizeof *x); return;
+    case LOAM_KV_ROWS_F16: loam_k.f32_to_f16(x, kv->head_dim, (uint16_t *)(void *)row); return;
+    case LOAM_KV_ROWS_INT8: loam_k.kv_quantize(x, kv->head_dim, row); return;
+    }
 }
 
 static void store_range(void *ctx, size_t begin, size_t end, unsigned worker) {
@@ -335,7 +338,7 @@ static void store_range(void *ctx, size_t begin, size_t end, unsigned worker) {
     for (size_t i = begin; i < end; i++) {
         for (size_t h = 0; h < kv->n_kv_heads; h++) {
             const size_t from = (i * kv->n_kv_heads + h) * kv->head_dim;
-            const size_t at = (h * kv->stride + j->pos + i) * kv->head_dim;
+            const size_t at = h * kv->stride + j->pos + i;
             store_row(kv, j->k + from, kv->k, at);
             store_row(kv, j->v + from, kv->v, at);
         }

@@ -10,6 +10,7 @@
 
 #include "base/base.h"
 #include "base/threads.h"
+#include "kernels/kernels.h"
 #include <loam/engine.h>
 #include <loam/tensor.h>
 
@@ -156,9 +157,9 @@ void loam_rope(loam_compute *c, float *x, size_t m, size_t n_heads, size_t head_
  * softcap > 0: s = softcap * tanh(s / softcap).  Keys are cut in blocks at fixed multiples, so
  * that chunked prefill gives the same bits.  f32 softmax (online). */
 typedef struct loam_kv {
-    int f16; /* element type of k and v: f16 or f32 */
+    loam_kv_format format; /* of the rows of k and v */
     size_t n_kv_heads, head_dim,
-        stride; /* stride: positions of room; k, v are [n_kv_heads, stride, head_dim] */
+        stride; /* stride: positions of room; k, v are [n_kv_heads, stride] rows */
     void *k, *v;
 } loam_kv;
 void loam_kv_store(loam_compute *c, const loam_kv *kv, const float *k, const float *v, size_t m,

@@ -253,7 +253,8 @@ static loam_status reserve_timeline(loam_lm_reranker *r, size_t n, loam_err *err
     r->timeline = NULL;
     r->fed.n = 0;
     n = (n + CONTEXT_STEP - 1) / CONTEXT_STEP * CONTEXT_STEP;
-    return loam_timeline_new(&r->timeline, r->decoder, r->pool, r->precision, n, err);
+    return loam_timeline_new(&r->timeline, r->decoder, r->pool, r->precision, LOAM_KV_DEFAULT, n,
+                             err);
 }
 
 /* Make the timeline hold exactly the first `n` of `ids`, reading only what it lacks. */

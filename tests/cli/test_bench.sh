@@ -36,6 +36,14 @@ done
 run bench-cli llm --model "$llm" --verify 65
 expect 2 "a pass too long"
 one_line "a pass too long"
+# 17 positions of 3 layers, 2 heads, keys and values: 8 of f16, or 8 bytes with a scale of 2
+for kv in f16:$((17 * 3 * 2 * 2 * 16)) int8:$((17 * 3 * 2 * 2 * 10)); do
+    run bench-cli llm --model "$llm" --pp 16 -r 1 --kv "${kv%:*}" --json
+    prints "\"cache\":${kv#*:}}" "memory of --kv $kv"
+done
+run bench-cli llm --model "$llm" --pp 16 -r 1 --kv int8 --precision exact
+expect 2 "int8 in exact"; one_line "int8 in exact"
+
 run bench-cli llm --shape no-such-shape
 expect 2 "unknown shape"
 one_line "unknown shape"

@@ -40,6 +40,13 @@ for window in 2048 40; do
     expect 0 "compare"
     check test "$(value mean_nll_exact)" = "$exact"
     check test "$(value mean_nll_fast)" = "$fast"
+    run loam perplexity -m "$model" --ids "[$many]" --n-ctx $window --json --kv int8
+    bytes=$(value mean_nll)
+    run loam perplexity -m "$model" --ids "[$many]" --n-ctx $window --json --compare --kv int8
+    check test "$(value mean_nll_exact)" = "$exact"
+    check test "$(value mean_nll_fast)" = "$bytes"
+    check test "$bytes" != "$fast"
+    run loam perplexity -m "$model" --ids "[$many]" --n-ctx $window --json --compare --kv f16
     check test "$exact" != "$fast"
     check awk "BEGIN { exit !($(value divergence) > 0 && $(value divergence) < 0.1 && $(value agreement) > 0.7) }"
 done
@@ -63,7 +70,7 @@ expect 0 "perplexity of a file"; prints "perplexity" "perplexity of a file"
 
 # wrong usage
 for bad in "--ids x" "--ids []" "--ids [-1]" "--ids [1] --prompt x" "--prompt x --top-p 2" "--prompt x --temp -1" \
-    "--prompt x --logprobs 2" "--prompt x --precision half" "--nonsense"; do
+    "--prompt x --logprobs 2" "--prompt x --precision half" "--prompt x --kv int4" "--prompt x --precision exact --kv int8" "--nonsense"; do
     run loam generate -m "$model" $bad
     expect 2 "$bad"; one_line "$bad"
 done

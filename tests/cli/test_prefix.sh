@@ -60,6 +60,18 @@ mv "$work/kept" "$cache"
 cp "$work/foreign"/*.kv "$file"
 cached "of other weights" 1
 check cmp -s "$file" "$work/good"
+# with keys and values in int8: a file of its own; under this one's name it is not taken
+printf '%s\n' "$question" | ask --prefix-cache on --kv int8 >"$work/out" 2>"$work/err"
+check [ ! -s "$work/err" ]
+check [ "$(ls "$cache" | wc -l)" = 2 ]
+check cmp -s "$file" "$work/good"
+bytes=$(echo "$cache"/*-fast-int8-*.kv)
+printf '%s\n' "$question" | ask --prefix-cache on --kv int8 >"$work/out" 2>"$work/err"
+check [ "$(field reused_tokens)" = "$(field prompt_tokens)" ]
+check [ "$(stat -c %s "$bytes")" -lt "$size" ]
+mv "$bytes" "$file"
+cached "of int8" 1
+check cmp -s "$file" "$work/good"
 
 # a folder that cannot be written, a disk that is full, a file that may not grow
 if [ "$(id -u)" = 0 ] && setpriv --reuid 65534 --clear-groups true 2>/dev/null; then

@@ -34,7 +34,7 @@ static loam_buf start(void) {
 static uint64_t sign(const char *p, size_t n) {
     const loam_kv_shape k = loam_timeline_kv_shape(session->timeline);
     const size_t ids = (size_t)loam_read_u64(p + 32) & 15,
-                 layer = 2 * k.n_kv_heads * k.head_dim * k.value_bytes * ids;
+                 layer = 2 * k.n_kv_heads * k.row_bytes * ids;
     uint64_t h = loam_hash(p, 128, 0);
     if (128 + ids * 4 + k.n_layers * layer > n) return h;
     h = loam_hash(p + 128, ids * 4, h);
