@@ -1,5 +1,5 @@
 """Fits the polynomials of src/kernels/math_poly.h.  Needs mpmath; prints highest power first."""
-from mpmath import mp, mpf, chebyfit, erfc, exp, log, nstr, sqrt, tanh
+from mpmath import chebyfit, cos, diag, erfc, exp, log, lu_solve, matrix, mp, mpf, nstr, pi, sqrt, tanh
 
 mp.dps = 40
 
@@ -27,3 +27,27 @@ def scaled_erfc(t):
 
 c, e = chebyfit(scaled_erfc, [1 / (1 + a * 10), 1], 10, error=True)
 show("erfc", c, e)
+
+
+def relative_exp2(degree, points=60, rounds=150):
+    """2^r = 1 + r (c1 + r (c2 ...)), the smallest relative error by weights that follow it."""
+    rs = [cos(pi * (i + mpf(1) / 2) / points) / 2 for i in range(points)]
+    a = matrix(points, degree)
+    b = matrix(points, 1)
+    for i, r in enumerate(rs):
+        b[i] = 1 - mpf(2) ** -r
+        for k in range(degree):
+            a[i, k] = r ** (k + 1) / 2**r
+    w = [mpf(1)] * points
+    for _ in range(rounds):
+        at = a.T * diag(w)
+        c = lu_solve(at * a, at * b)
+        off = [abs(x) for x in a * c - b]
+        w = [x * e for x, e in zip(w, off)]
+        total = sum(w)
+        w = [x / total + mpf("1e-30") for x in w]
+    return list(c)[::-1], max(off)
+
+
+mp.dps = 15
+show("exp2", *relative_exp2(5))

@@ -239,17 +239,6 @@ LOAM_INLINE __m256 score8(const loam_attention *a, const float *x, size_t j, spa
     return edge ? _mm256_blendv_ps(_mm256_set1_ps(-INFINITY), v, lanes_in(j, s)) : v;
 }
 
-/* p of sixteen keys from j on. */
-LOAM_INLINE void soften16(float *x, size_t j, span s, int edge, __m256 shift, __m256 lanes[2]) {
-#pragma GCC unroll 2
-    for (size_t i = 0; i < 2; i++) {
-        __m256 p = exp2_8(_mm256_sub_ps(_mm256_loadu_ps(x + j + 8 * i), shift));
-        if (edge) p = _mm256_and_ps(p, lanes_in(j + 8 * i, s));
-        _mm256_storeu_ps(x + j + 8 * i, p);
-        lanes[i] = _mm256_add_ps(lanes[i], p);
-    }
-}
-
 static void soften(const loam_attention *a, float *x, span s, float *max, float *sum) {
     const size_t from = s.begin / 16 * 16, to = (s.end + 15) / 16 * 16;
     __m256 top[2], lanes[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
@@ -269,11 +258,13 @@ static void soften(const loam_attention *a, float *x, span s, float *max, float 
     h = _mm_max_ps(h, _mm_movehl_ps(h, h));
     h = _mm_max_ss(h, _mm_movehdup_ps(h));
     const __m256 shift = _mm256_broadcastss_ps(h);
-    for (size_t j = from; j < to; j += 16) {
-        if (j < s.begin || j + 16 > s.end)
-            soften16(x, j, s, 1, shift, lanes);
-        else
-            soften16(x, j, s, 0, shift, lanes);
+    for (size_t j = from; j < to; j += 16) { /* -inf becomes 0 */
+#pragma GCC unroll 2
+        for (size_t i = 0; i < 2; i++) {
+            const __m256 p = exp2_8(_mm256_sub_ps(_mm256_loadu_ps(x + j + 8 * i), shift));
+            _mm256_storeu_ps(x + j + 8 * i, p);
+            lanes[i] = _mm256_add_ps(lanes[i], p);
+        }
     }
     *sum = sum_tree(lanes[0], lanes[1]);
     *max = _mm_cvtss_f32(h);

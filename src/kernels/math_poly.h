@@ -29,12 +29,12 @@
 
 #define LOAM_EXP2_MIN   -100.0f
 #define LOAM_EXP2_ROUND 12583039.0f /* 1.5 * 2^23, and the 127 of an exponent */
-/* fit error of 2^r: 9.2e-8 */
-#define LOAM_EXP2_5 1.32647273e-3f
-#define LOAM_EXP2_4 9.67151299e-3f
-#define LOAM_EXP2_3 5.55073358e-2f
-#define LOAM_EXP2_2 2.40222424e-1f
-#define LOAM_EXP2_1 6.93147004e-1f
+/* fit error of 2^r: 9.1e-8 */
+#define LOAM_EXP2_5 1.32645231e-3f
+#define LOAM_EXP2_4 9.67148217e-3f
+#define LOAM_EXP2_3 5.55073492e-2f
+#define LOAM_EXP2_2 2.40222427e-1f
+#define LOAM_EXP2_1 6.93146976e-1f
 
 #define LOAM_TANH_SPLIT 0.625f
 /* fit error: 1.7e-8 */

@@ -140,14 +140,12 @@ static void soften(const loam_attention *a, float *x, span s, float *max, float 
     const float32x4_t shift = vdupq_n_f32(*max);
 #pragma GCC unroll 4
     for (size_t i = 0; i < 4; i++) lanes[i] = vdupq_n_f32(0.0f);
-    for (size_t j = from; j < to; j += 16) {
+    for (size_t j = from; j < to; j += 16) { /* -inf becomes 0 */
 #pragma GCC unroll 4
         for (size_t i = 0; i < 4; i++) {
             const float32x4_t p = exp2_4(vsubq_f32(vld1q_f32(x + j + 4 * i), shift));
-            const float32x4_t in =
-                vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(p), lanes_in(j + 4 * i, s)));
-            vst1q_f32(x + j + 4 * i, in);
-            lanes[i] = vaddq_f32(lanes[i], in);
+            vst1q_f32(x + j + 4 * i, p);
+            lanes[i] = vaddq_f32(lanes[i], p);
         }
     }
     *sum = sum_tree(lanes);
