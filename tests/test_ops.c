@@ -598,7 +598,8 @@ static void test_all(void) {
         test_precise(4, 32, 16, m);
         test_precise(8, 64, 7, m);
     }
-    test_precise(4, 128, 33, 3); /* more than one piece */
+    test_precise(4, 128, 33, 3);                                       /* more than one piece */
+    for (int bits = 3; bits < 7; bits++) test_precise(bits, 64, 8, 2); /* columns across bytes */
     test_fused();
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) test_causal(&cases[i]);
     if (loam_k.isa != LOAM_ISA_REF) test_long_context(); /* slow in the reference */
