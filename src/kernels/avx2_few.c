@@ -142,9 +142,10 @@ LOAM_INLINE void rows8(const avx2_few *t, int bits, size_t group, size_t m, __m2
     }
 }
 
-/* The tile for many positions, from memory: 44 GMAC/s for 9, 59 for 12, 68 for 16 (4 bits g64). */
+/* Beyond, the tile for many positions is faster, also where weights come from memory; for 8 bits
+ * it is slower up to sixteen. */
 size_t loam_avx2_vector_max(const loam_matrix *w) {
-    return w->bits == 4 || w->bits == 8 ? LOAM_AVX2_VECTOR_MAX : LOAM_AVX2_FEW_MAX;
+    return w->bits == 8 ? LOAM_AVX2_VECTOR_MAX : w->bits == 4 ? 10 : LOAM_AVX2_FEW_MAX;
 }
 
 typedef void (*rows8_fn)(const avx2_few *t, __m256 *acc);
