@@ -26,9 +26,15 @@ enum {
     TMPL_MAX_SOURCE = 4 << 20
 };
 
-/* Python's integers are unbounded; here 128 bits are the bound, beyond is LIMIT. */
+/* Python's integers are unbounded; here 128 bits are the bound (64 where the compiler has no more),
+ * beyond is LIMIT. */
+#ifdef __SIZEOF_INT128__
 __extension__ typedef __int128 tmpl_int;
 __extension__ typedef unsigned __int128 tmpl_uint;
+#else
+typedef int64_t tmpl_int;
+typedef uint64_t tmpl_uint;
+#endif
 
 typedef enum tmpl_type {
     TMPL_UNDEFINED,
@@ -307,7 +313,7 @@ void loam_tmpl_put_rune(tmpl_buf *b, uint32_t rune);
 void loam_tmpl_put_fill(tmpl_buf *b, tmpl_str fill, int64_t times);
 tmpl_value loam_tmpl_take(tmpl_buf *b); /* the text built, as a string */
 
-/* ---- parser (template_lex.c, template_parse.c) ---- */
+/* ---- parser (template_lex.c, template_parse.c, template_expression.c) ---- */
 typedef enum tmpl_token_type {
     TMPL_T_EOF,
     TMPL_T_DATA,
