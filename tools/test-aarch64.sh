@@ -55,6 +55,9 @@ build() {
     # shellcheck disable=SC2046
     make "${make_args[@]}" CFLAGS="-isystem $root/include" LDFLAGS="-L$root/lib/aarch64-linux-gnu" lib \
         $(names | sed "s|\..*||; s|^|$OUT/tests/test_|" | sort -u)
+    local objects=() # the programs compile, too; rag-cli's editline is not among the libraries
+    for at in apps/{loam,rag_cli,bench_cli}.c apps/{cli,loam,rag,bench}/*.c; do objects+=("$OUT/${at%.c}.o"); done
+    make "${make_args[@]}" CFLAGS="-isystem $root/include" "${objects[@]}"
 }
 run() {
     local few=

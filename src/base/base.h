@@ -54,6 +54,20 @@ static inline uint64_t loam_read_u64(const void *p) {
     memcpy(&v, p, sizeof v);
     return v;
 }
+
+/* The 128-bit product of a and b, its halves xored: a step of a hash. */
+static inline uint64_t loam_fold(uint64_t a, uint64_t b) {
+#ifdef __SIZEOF_INT128__
+    __extension__ typedef unsigned __int128 wide;
+    const wide m = (wide)a * b;
+    return (uint64_t)m ^ (uint64_t)(m >> 64);
+#else
+    const uint64_t a0 = (uint32_t)a, a1 = a >> 32, b0 = (uint32_t)b, b1 = b >> 32;
+    const uint64_t low = a0 * b0, mid = a1 * b0 + (low >> 32), more = a0 * b1 + (uint32_t)mid;
+    const uint64_t high = a1 * b1 + (mid >> 32) + (more >> 32);
+    return high ^ (more << 32 | (uint32_t)low);
+#endif
+}
 static inline float loam_read_f32(const void *p) {
     float v;
     memcpy(&v, p, sizeof v);

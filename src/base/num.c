@@ -143,19 +143,13 @@ void loam_sha256_hex(loam_sha256 *h, char out[65]) {
 }
 
 /* Multiply-and-fold over 8-byte words (the construction of wyhash, public domain). */
-static uint64_t fold(uint64_t a, uint64_t b) {
-    __extension__ typedef unsigned __int128 wide;
-    const wide m = (wide)a * b;
-    return (uint64_t)m ^ (uint64_t)(m >> 64);
-}
-
 uint64_t loam_hash(const void *bytes, size_t n, uint64_t seed) {
     const unsigned char *p = bytes;
     uint64_t h = seed ^ 0x9e3779b97f4a7c15u ^ n;
-    for (; n >= 8; p += 8, n -= 8) h = fold(h ^ loam_read_u64(p), 0xa0761d6478bd642fu);
+    for (; n >= 8; p += 8, n -= 8) h = loam_fold(h ^ loam_read_u64(p), 0xa0761d6478bd642fu);
     uint64_t tail = 0;
     if (n) memcpy(&tail, p, n);
-    return fold(fold(h ^ tail, 0xe7037ed1a0b428dbu), 0x8ebc6af09c88c6e3u);
+    return loam_fold(loam_fold(h ^ tail, 0xe7037ed1a0b428dbu), 0x8ebc6af09c88c6e3u);
 }
 
 void loam_rng_seed(loam_rng *r, uint64_t seed) {

@@ -70,13 +70,13 @@ loam_status loam_shards_add(loam_shards *s, const char *name, loam_dtype dtype, 
     t->bytes = loam_dtype_bytes(dtype);
     for (int i = 0; i < rank; i++) {
         t->shape[i] = shape[i];
-        if (!loam_mul(t->bytes, shape[i], &t->bytes))
+        if (__builtin_mul_overflow(t->bytes, shape[i], &t->bytes))
             return loam_fail(err, LOAM_ERR_LIMIT, "%s: tensor too large", name);
     }
     t->name = loam_strdup(name);
     if (!t->name) return loam_fail(err, LOAM_ERR_MEMORY, "%s: name", name);
     s->n++;
-    if (!loam_add(s->total_bytes, t->bytes, &s->total_bytes))
+    if (__builtin_add_overflow(s->total_bytes, t->bytes, &s->total_bytes))
         return loam_fail(err, LOAM_ERR_LIMIT, "%s: model too large", name);
     return LOAM_OK;
 }

@@ -332,8 +332,8 @@ static loam_text string_at(const strings *s, size_t i) {
 loam_chunk loam_index_chunk(const loam_index *ix, uint64_t id) {
     LOAM_ASSERT(id < ix->count);
     const loam_sidecar *s = &ix->side;
-    return (loam_chunk){.text = string_at(&ix->chunks, id),
-                        .source = string_at(&ix->sources, id),
+    return (loam_chunk){.text = string_at(&ix->chunks, (size_t)id),
+                        .source = string_at(&ix->sources, (size_t)id),
                         .page = s->pages ? s->pages[id] : 0,
                         .begin = s->begins ? s->begins[id] : -1,
                         .end = s->ends ? s->ends[id] : -1};

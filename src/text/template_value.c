@@ -501,7 +501,7 @@ tmpl_dict *loam_tmpl_dict_new(tmpl_ctx *c, size_t room) {
 }
 
 static void index_entry(tmpl_dict *d, size_t i) {
-    size_t at = d->entries[i].hash & (d->n_slots - 1);
+    size_t at = (size_t)d->entries[i].hash & (d->n_slots - 1);
     while (d->slots[at]) at = (at + 1) & (d->n_slots - 1);
     d->slots[at] = (uint32_t)i + 1;
 }
@@ -513,7 +513,8 @@ static tmpl_entry *find_entry(tmpl_ctx *c, const tmpl_dict *d, tmpl_value key, u
                 return &d->entries[i];
         return NULL;
     }
-    for (size_t at = hash & (d->n_slots - 1); d->slots[at]; at = (at + 1) & (d->n_slots - 1)) {
+    for (size_t at = (size_t)hash & (d->n_slots - 1); d->slots[at];
+         at = (at + 1) & (d->n_slots - 1)) {
         tmpl_entry *e = &d->entries[d->slots[at] - 1];
         if (e->hash == hash && loam_tmpl_equal(c, e->key, key)) return e;
     }

@@ -9,13 +9,6 @@
 #include <stdatomic.h>
 #include <time.h>
 
-__extension__ typedef unsigned __int128 u128;
-
-static uint64_t mix(uint64_t a, uint64_t b) {
-    const u128 p = (u128)a * b;
-    return (uint64_t)p ^ (uint64_t)(p >> 64);
-}
-
 uint64_t loam_tok_hash(const char *s, size_t n, uint64_t seed) {
     const uint64_t k0 = 0xa0761d6478bd642fu, k1 = 0xe7037ed1a0b428dbu;
     uint64_t a, b, h = seed ^ k0;
@@ -29,18 +22,18 @@ uint64_t loam_tok_hash(const char *s, size_t n, uint64_t seed) {
     } else {
         size_t i = 0;
         for (; n - i > 16; i += 16)
-            h = mix(loam_read_u64(s + i) ^ k1, loam_read_u64(s + i + 8) ^ h);
+            h = loam_fold(loam_read_u64(s + i) ^ k1, loam_read_u64(s + i + 8) ^ h);
         a = n - i >= 8 ? loam_read_u64(s + i) : 0;
         b = loam_read_u64(s + n - 8);
     }
-    return mix(k1 ^ n, mix(a ^ k1, b ^ h));
+    return loam_fold(k1 ^ n, loam_fold(a ^ k1, b ^ h));
 }
 
 static uint64_t fresh_seed(const void *p) {
     static atomic_uint_fast64_t count;
     struct timespec now = {0};
     clock_gettime(CLOCK_MONOTONIC, &now);
-    return mix((uint64_t)(uintptr_t)p ^ (uint64_t)now.tv_nsec, 0x9e3779b97f4a7c15u + ++count);
+    return loam_fold((uint64_t)(uintptr_t)p ^ (uint64_t)now.tv_nsec, 0x9e3779b97f4a7c15u + ++count);
 }
 
 int loam_vocab_init(loam_vocab *v, size_t expected) {
@@ -187,7 +180,7 @@ void loam_trie_deinit(loam_trie *t) {
 }
 
 static size_t trie_slot(const loam_trie *t, uint64_t key) {
-    size_t k = (size_t)mix(key, 0x9e3779b97f4a7c15u) & t->mask;
+    size_t k = (size_t)loam_fold(key, 0x9e3779b97f4a7c15u) & t->mask;
     while (t->keys[k] && t->keys[k] != key) k = (k + 1) & t->mask;
     return k;
 }
