@@ -233,7 +233,7 @@ typedef struct loam_kernels {
      * rows, positions and calls, and without overflow it is within
      *     (2^-16 + (cols / 32 + 20) * 2^-23) * sum |w_k x_k|  +  cols * 2^-124 * (1 + max |w|, |x|)
      * of the exact sum (numbers below 2^-126 count as 0).  What is not finite in float_product is
-     * not finite here.
+     * not finite here, and a NaN stays one.
      * bf16_pack: m positions into loam_bf16_bytes, all of a call; a multiple of 8 may be packed
      * apart: position i stands at loam_bf16_bytes(i, cols).  packed is 64-byte aligned. */
     void (*bf16_pack)(const float *x, size_t x_stride, size_t m, size_t cols, uint16_t *packed);
