@@ -344,6 +344,7 @@ static void multiply_panel(const panel *p, const loam_acts *a, size_t m, size_t 
             t.scales = p->scales + tile * tile_floats;
             t.biases = p->biases + tile * tile_floats;
             for (size_t c = 0; c < TILE_COLS; c++)
+                /* cppcheck-suppress legacyUninitvar; its address */
                 t.y[c] = rows < TILE_ROWS ? some[c] : y + at[c] * y_stride + r;
             tiles[p->w->bits](&t);
             for (size_t c = 0; rows < TILE_ROWS && c < TILE_COLS; c++)
