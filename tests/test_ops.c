@@ -302,16 +302,6 @@ static void test_fused(void) {
     memcpy(up, y[0], sizeof up);
     loam_gate(c, LOAM_SILU, up, y[0], M, 70, 70, z);
     CHECK(memcmp(z, gated, sizeof z) == 0, "gated product");
-    for (size_t i = 0; i < M; i++) {
-        int32_t id = -1;
-        float logit = 0;
-        size_t want = 0;
-        for (size_t r = 1; r < 70; r++)
-            if (y[0][i * 70 + r] > y[0][i * 70 + want]) want = r;
-        loam_linear_argmax(c, &q.w, x + i * COLS, &id, &logit);
-        CHECK(id == (int32_t)want && logit == y[0][i * 70 + want], "argmax %d, want %zu", (int)id,
-              want);
-    }
     free_weight(&q);
     free_weight(&k);
     free_weight(&v);
@@ -474,26 +464,6 @@ static void test_long_context(void) {
     free(again);
 }
 
-/* Enough rows for several workers, the largest value twice. */
-static void test_argmax(void) {
-    enum { ROWS = 9000, COLS = 64 };
-    weight_room w = make_weight(LOAM_FORMAT_F32, 0, 0, LOAM_F32, ROWS, COLS, 1);
-    float x[COLS];
-    fill(x, COLS);
-    for (size_t turn = 0; turn < 6; turn++) {
-        const size_t first = 1 + turn * 1400, second = first + 1234;
-        memset(w.bias, 0, ROWS * sizeof *w.bias);
-        memcpy(w.data + 1 + second * COLS * 4, w.data + 1 + first * COLS * 4, COLS * 4);
-        w.bias[first] = w.bias[second] = 1000.0f;
-        for (int p = 0; p < N_POOLS; p++) {
-            int32_t id = -1;
-            loam_linear_argmax(&computes[p], &w.w, x, &id, NULL);
-            CHECK(id == (int32_t)first, "argmax %d, want %zu", (int)id, first);
-        }
-    }
-    free_weight(&w);
-}
-
 static void test_packed(void) {
     enum { HEADS = 3, HD = 20, STRIDE = 3 * HEADS * HD + 5 };
     static const size_t starts[] = {0, 1, 1, 34, 100, 400};
@@ -603,7 +573,6 @@ static void test_all(void) {
     test_fused();
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) test_causal(&cases[i]);
     if (loam_k.isa != LOAM_ISA_REF) test_long_context(); /* slow in the reference */
-    test_argmax();
     test_packed();
     test_norms();
     test_rope();

@@ -152,6 +152,26 @@ static void test_draws(void) {
 }
 
 /* Large vectors with many equal values: top-k keeps exactly k, top-p the same as by sorting all. */
+/* Against its meaning, the first that no other is greater than: ties, infinities and NaN anywhere. */
+static void test_argmax(void) {
+    static const float some[] = {NAN, -INFINITY, INFINITY, 0.0f, -0.0f, 3.0f, 3.0f, -3.0f};
+    float x[300];
+    uint32_t state = 1;
+    for (size_t turn = 0; turn < 6000; turn++) {
+        const size_t n = 1 + turn % 300, kinds = turn % 3 ? 8 : 2;
+        size_t want = 0;
+        for (size_t i = 0; i < n; i++) {
+            state = state * 1664525u + 1013904223u;
+            x[i] = state >> 29 < turn % 8 ? some[(state >> 20) % kinds]
+                                          : (float)(int32_t)(state & 0xfff00) - 5e5f;
+        }
+        for (size_t i = 1; i < n; i++)
+            if (x[i] > x[want]) want = i;
+        CHECK(loam_sample_argmax(x, n) == want, "turn %zu: %zu, want %zu", turn,
+              loam_sample_argmax(x, n), want);
+    }
+}
+
 static void test_large(void) {
     enum { N = 50000 };
     static float x[N], y[N], scratch[N];
@@ -239,6 +259,7 @@ static void test_stops(void) {
 int main(void) {
     test_reference();
     test_draws();
+    test_argmax();
     test_large();
     test_stops();
     return TEST_END("test_sampler");

@@ -116,9 +116,24 @@ void loam_sample_top_k(float *logprobs, size_t n, size_t k, float *scratch) {
     }
 }
 
+/* Blocks whose largest is not above the best so far are passed over; NaN is never the largest,
+ * but a first one stays, as nothing compares above it. */
 size_t loam_sample_argmax(const float *x, size_t n) {
-    size_t best = 0;
-    for (size_t i = 1; i < n; i++)
+    enum { LANES = 8, BLOCK = 64 };
+    size_t best = 0, i = 0;
+
+    for (; i + BLOCK <= n; i += BLOCK) {
+        float most[LANES];
+        int look = 0;
+        memcpy(most, x + i, sizeof most);
+        for (size_t k = LANES; k < BLOCK; k += LANES)
+            for (size_t l = 0; l < LANES; l++)
+                most[l] = x[i + k + l] > most[l] ? x[i + k + l] : most[l];
+        for (size_t l = 0; l < LANES; l++) look |= !(most[l] <= x[best]);
+        for (size_t k = i; look && k < i + BLOCK; k++)
+            if (x[k] > x[best]) best = k;
+    }
+    for (; i < n; i++)
         if (x[i] > x[best]) best = i;
     return best;
 }

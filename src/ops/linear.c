@@ -16,7 +16,6 @@
 enum {
     MAX_WEIGHTS = 8,
     ROW_UNIT = 16,
-    MAX_WORKERS = 256,
     PIECE = 4096,     /* columns that are copied to be quantised: a multiple of every group */
     TWICE_ROWS = 2048 /* of a product of two terms, before they are added */
 };
@@ -44,12 +43,6 @@ typedef struct linear_job {
     unsigned char *scratch;
     size_t scratch_stride;
     loam_act act; /* gated only */
-    /* argmax */
-    struct best {
-        float value;
-        size_t id;
-        char pad[48];
-    } * best;
 } linear_job;
 
 static size_t padded(size_t rows) {
@@ -133,7 +126,7 @@ static void quantize(loam_compute *c, linear_job *j, size_t group) {
 static void multiply_twice(const linear_job *j, size_t row, size_t n, float *y, size_t stride,
                            unsigned worker) {
     void *scratch = j->scratch + worker * j->scratch_stride;
-    float *terms = (float *)(void *)block_of(j, worker) + PIECE; /* behind argmax's logits */
+    float *terms = (float *)(void *)block_of(j, worker);
 
     for (size_t r = 0; r < n; r += TWICE_ROWS) {
         const size_t rows = n - r < TWICE_ROWS ? n - r : TWICE_ROWS;
@@ -192,25 +185,6 @@ static void gated_range(void *ctx, size_t begin, size_t end, unsigned worker) {
         multiply(j, 1, row, n, up, n, worker);
         for (size_t i = 0; i < j->m; i++)
             loam_k.gate(j->act, y + i * j->rows[0], up + i * n, n, y + i * j->rows[0]);
-    }
-}
-
-static void argmax_range(void *ctx, size_t begin, size_t end, unsigned worker) {
-    const linear_job *j = ctx;
-    float *y = (float *)(void *)block_of(j, worker);
-    const size_t room = 4096; /* of LOAM_BLOCK_BYTES / 4 */
-    struct best *best = &j->best[worker];
-
-    for (size_t row = begin; row < end && row < j->rows[0]; row += room) {
-        size_t n = end - row < room ? end - row : room;
-        if (n > j->rows[0] - row) n = j->rows[0] - row;
-        multiply(j, 0, row, n, y, n, worker);
-        for (size_t r = 0; r < n; r++) {
-            if (y[r] > best->value || (y[r] == best->value && row + r < best->id)) {
-                best->value = y[r];
-                best->id = row + r;
-            }
-        }
     }
 }
 
@@ -325,29 +299,6 @@ void loam_linear_gated(loam_compute *c, const loam_weight *gate, const loam_weig
         j.y[0] = y + done * j.rows[0];
         run(c, &j, padded(gate->rows), gated_range);
     }
-}
-
-void loam_linear_argmax(loam_compute *c, const loam_weight *w, const float *x, int32_t *id,
-                        float *logit) {
-    struct best best[MAX_WORKERS];
-
-    loam_kernels_ready();
-    const size_t workers = c->pool ? loam_pool_size(c->pool) : 1;
-    LOAM_ASSERT(w->rows > 0 && w->rows <= INT32_MAX);
-    LOAM_ASSERT(workers >= 1 && workers <= MAX_WORKERS);
-    best[0] = (struct best){.value = -INFINITY, .id = SIZE_MAX};
-    for (size_t i = 1; i < workers; i++) best[i] = best[0];
-    linear_job j = {.best = best, .m = 1, .x = x};
-    set_weight(c, &j, w);
-    run(c, &j, padded(w->rows), argmax_range);
-    for (size_t i = 1; i < workers; i++) {
-        if (best[i].value > best[0].value ||
-            (best[i].value == best[0].value && best[i].id < best[0].id))
-            best[0] = best[i];
-    }
-    /* nothing was found when every logit is NaN */
-    *id = best[0].id == SIZE_MAX ? 0 : (int32_t)best[0].id;
-    if (logit) *logit = best[0].id == SIZE_MAX ? NAN : best[0].value;
 }
 
 void loam_activate(loam_compute *c, loam_activation act, float *x, size_t n) {

@@ -128,10 +128,6 @@ void loam_weight_columns(const loam_weight *w, size_t row, size_t n_rows, const 
 /* One row of an embedding table, dequantised to f32: out [cols]. */
 void loam_weight_row(const loam_weight *w, size_t row, float *out);
 
-/* The greedy choice: index of the largest of x*w^T (ties lowest), fused with the head. */
-void loam_linear_argmax(loam_compute *c, const loam_weight *w, const float *x, int32_t *id,
-                        float *logit);
-
 /* y = x / sqrt(mean(x^2) + eps) * weight; weight [n] f32.  x == y is allowed. */
 void loam_rms_norm(loam_compute *c, const float *x, const float *weight, float eps, size_t m,
                    size_t n, float *y);
