@@ -20,6 +20,6 @@ double bench_resident_bytes(void) {
     const int got = f && fgets(line, sizeof line, f);
     if (f) fclose(f);
     if (!got) return 0;
-    strtoull(line, &rest, 10);
+    (void)strtoull(line, &rest, 10);
     return (double)strtoull(rest, NULL, 10) * (double)sysconf(_SC_PAGESIZE);
 }

@@ -166,7 +166,7 @@ double loam_outliers_weigh(loam_pool *pool, const float *x, size_t m, size_t col
 /* The columns that are worth most, ascending; 0: they are not worth it. */
 static int choose(const loam_outliers *o, size_t cols, double squares, uint32_t *ids) {
     double sum = 0.0;
-    if (cols < 4 * LOAM_OUTLIERS) return 0;
+    if (cols / 4 < LOAM_OUTLIERS) return 0;
     for (size_t i = 0; i < LOAM_OUTLIERS; i++) {
         size_t best = 0;
         for (size_t k = 1; k < cols; k++)
@@ -255,7 +255,8 @@ static loam_status look(loam_outliers *o, loam_err *err) {
     int32_t ids[N_IDS];
 
     /* from the first half of the vocabulary: words rather than ids that nobody trained */
-    for (size_t i = 0; i < N_IDS; i++) ids[i] = (int32_t)(c->vocab * (2 * i + 1) / (4 * N_IDS));
+    for (size_t i = 0; i < N_IDS; i++)
+        ids[i] = (int32_t)(c->vocab * (2 * i + 1) / ((size_t)4 * N_IDS));
     loam_status st = loam_timeline_new_observed(&t, o->d, o->pool, N_IDS, o, err);
     if (!st) st = loam_timeline_feed_each(t, ids, N_IDS, ignore_hidden, NULL, NULL, err);
     loam_timeline_free(t);

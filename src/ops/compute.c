@@ -24,7 +24,7 @@ loam_status loam_compute_reserve(loam_compute *c, size_t max_m, size_t max_cols,
     const size_t workers = c->pool ? loam_pool_size(c->pool) : 1;
 
     if (max_m > LOAM_CHUNK) max_m = LOAM_CHUNK;
-    if (max_m < 2 * LOAM_TWICE_CHUNK) max_m = 2 * LOAM_TWICE_CHUNK;
+    if (max_m < (size_t)2 * LOAM_TWICE_CHUNK) max_m = (size_t)2 * LOAM_TWICE_CHUNK;
     if (max_cols > (size_t)1 << 24)
         return loam_fail(err, LOAM_ERR_LIMIT, "scratch: %zu inputs of a matrix", max_cols);
     loam_kernels_ready();

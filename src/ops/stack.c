@@ -71,8 +71,8 @@ static void read_row(const pack_job *j, size_t r, float *out) {
 static void pack_range(void *ctx, size_t begin, size_t end, unsigned worker) {
     const pack_job *j = ctx;
     const size_t cols = j->s->cols, stride = loam_wide_stride(cols);
-    float *rows = j->rows + worker * ROWS * cols;
-    int16_t *q = j->fast ? j->q + worker * ROWS * stride : NULL;
+    float *rows = j->rows + (size_t)worker * ROWS * cols;
+    int16_t *q = j->fast ? j->q + (size_t)worker * ROWS * stride : NULL;
 
     for (size_t p = begin; p < end; p++) {
         for (size_t r = 0; r < ROWS; r++) {

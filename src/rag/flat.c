@@ -76,7 +76,7 @@ static void quantize_panels(void *ctx, size_t begin, size_t end, unsigned worker
         float scale = 0, by = 0;
         if (i < f->count) scale = loam_flat_scale(row, f->dim, LOAM_BYTE_ROW_MAX, &by);
         f->scales[i] = scale;
-        for (size_t k = 0; k < f->byte_cols; k += 4, to += 4 * LOAM_PANEL)
+        for (size_t k = 0; k < f->byte_cols; k += 4, to += (size_t)4 * LOAM_PANEL)
             for (size_t u = 0; u < 4; u++) {
                 const float v = by > 0 && k + u < f->dim ? row[k + u] * by : 0;
                 to[u] = (uint8_t)(LOAM_BYTE_ROW_ZERO + (int)lrintf(v));
@@ -90,8 +90,9 @@ static void *alloc_rows(size_t count, size_t stride, size_t size) {
     void *p = NULL;
     if (count > SIZE_MAX / 2 / stride / size) return NULL;
     const size_t bytes = count * stride * size;
-    if (posix_memalign(&p, bytes < 2 * HUGE_PAGE ? ROW_ALIGN : HUGE_PAGE, bytes)) return NULL;
-    if (bytes >= 2 * HUGE_PAGE) madvise(p, bytes, MADV_HUGEPAGE);
+    const int large = bytes / 2 >= HUGE_PAGE;
+    if (posix_memalign(&p, large ? HUGE_PAGE : ROW_ALIGN, bytes)) return NULL;
+    if (large) madvise(p, bytes, MADV_HUGEPAGE);
     return p;
 }
 
