@@ -226,11 +226,11 @@ static void make_kept_folder(char *folder, size_t size, const char *name) {
 }
 
 static const shape *find_shape(const char *name) {
+    const size_t n = sizeof SHAPES / sizeof *SHAPES;
     loam_buf list = {0};
-    for (size_t i = 0; i < sizeof SHAPES / sizeof *SHAPES; i++) {
+    for (size_t i = 0; i < n; i++)
         if (!strcmp(SHAPES[i].name, name)) return &SHAPES[i];
-        loam_buf_printf(&list, "%s%s", i ? ", " : "", SHAPES[i].name);
-    }
+    for (size_t i = 0; i < n; i++) loam_buf_printf(&list, "%s%s", i ? ", " : "", SHAPES[i].name);
     cli_fail(CLI_EXIT_USAGE, "unknown shape '%s': %s", name, list.data ? list.data : "");
 }
 
