@@ -281,13 +281,14 @@ static void arrange(const int8_t *x, size_t cols, int bits, int8_t *out) {
     for (size_t k = 0; k < cols - whole; k++) out[whole + k / 2 + k % 2 * 32] = x[whole + k];
 }
 
-/* Memory to be fetched along with other work, `bytes` of it for each group. */
+/* Memory to be fetched along with other work, `bytes` of it for each group; 0: there is none. */
 typedef struct fetch {
     const unsigned char *at;
     size_t bytes;
 } fetch;
 
 LOAM_INLINE void fetch_some(fetch *f, size_t n_groups) {
+    if (f->bytes == 0) return;
     const unsigned char *end = f->at + n_groups * f->bytes;
     for (; f->at < end; f->at += 64) _mm_prefetch((const char *)f->at, _MM_HINT_T0);
 }
