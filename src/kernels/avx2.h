@@ -87,6 +87,12 @@ LOAM_INLINE float sum_tree(__m256 low, __m256 high) {
     return _mm_cvtss_f32(_mm_add_ss(t, _mm_movehdup_ps(t)));
 }
 
+LOAM_INLINE float max_lanes(__m256 v) {
+    __m128 h = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    h = _mm_max_ps(h, _mm_movehl_ps(h, h));
+    return _mm_cvtss_f32(_mm_max_ss(h, _mm_movehdup_ps(h)));
+}
+
 #define FLOATS                 __m256
 #define INTS                   __m256i
 #define PS(op)                 _mm256_##op##_ps

@@ -21,9 +21,7 @@ static float soften_row(float *x, size_t n, float scale_by) {
         _mm256_storeu_ps(x + j + 8, b);
         top = _mm256_max_ps(b, _mm256_max_ps(a, top)); /* a NaN leaves top */
     }
-    __m128 h = _mm_max_ps(_mm256_castps256_ps128(top), _mm256_extractf128_ps(top, 1));
-    h = _mm_max_ps(h, _mm_movehl_ps(h, h));
-    const __m256 shift = _mm256_set1_ps(_mm_cvtss_f32(_mm_max_ss(h, _mm_movehdup_ps(h))));
+    const __m256 shift = _mm256_set1_ps(max_lanes(top));
     for (j = 0; j + 16 <= n; j += 16) {
         const __m256 a = exp8(_mm256_sub_ps(_mm256_loadu_ps(x + j), shift));
         const __m256 b = exp8(_mm256_sub_ps(_mm256_loadu_ps(x + j + 8), shift));

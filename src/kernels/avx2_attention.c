@@ -253,11 +253,8 @@ static void soften(const loam_attention *a, float *x, span s, float *max, float 
             top[i] = _mm256_max_ps(v, top[i]); /* a NaN in v leaves top */
         }
     }
-    const __m256 both = _mm256_max_ps(top[0], top[1]);
-    __m128 h = _mm_max_ps(_mm256_castps256_ps128(both), _mm256_extractf128_ps(both, 1));
-    h = _mm_max_ps(h, _mm_movehl_ps(h, h));
-    h = _mm_max_ss(h, _mm_movehdup_ps(h));
-    const __m256 shift = _mm256_broadcastss_ps(h);
+    *max = max_lanes(_mm256_max_ps(top[0], top[1]));
+    const __m256 shift = _mm256_set1_ps(*max);
     for (size_t j = from; j < to; j += 16) { /* -inf becomes 0 */
 #pragma GCC unroll 2
         for (size_t i = 0; i < 2; i++) {
@@ -267,7 +264,6 @@ static void soften(const loam_attention *a, float *x, span s, float *max, float 
         }
     }
     *sum = sum_tree(lanes[0], lanes[1]);
-    *max = _mm_cvtss_f32(h);
 }
 
 static void scale_row(const float *x, size_t n, float f, float *y) {
@@ -314,11 +310,8 @@ static void kv_quantize_avx2(const float *x, size_t n, unsigned char *row) {
             bad = _mm256_or_ps(bad, _mm256_cmp_ps(size, largest, _CMP_NLE_UQ));
             a = _mm256_max_ps(size, a);
         }
-        __m128 h = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
-        h = _mm_max_ps(h, _mm_movehl_ps(h, h));
         const int finite = _mm256_movemask_ps(bad) == 0;
-        const uint16_t d =
-            loam_kv_make_scale(_mm_cvtss_f32(_mm_max_ss(h, _mm_movehdup_ps(h))), finite);
+        const uint16_t d = loam_kv_make_scale(max_lanes(a), finite);
         memcpy(scales, &d, sizeof d);
         if (!finite || !d) {
             memset(row + k, 0, m);

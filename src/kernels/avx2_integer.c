@@ -388,10 +388,7 @@ static void quantize_avx2(const float *x, size_t n, size_t group, int8_t *q, flo
             bad = _mm256_or_ps(bad, _mm256_cmp_ps(v, largest, _CMP_NLE_UQ));
             a = _mm256_max_ps(v, a);
         }
-        __m128 h = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
-        h = _mm_max_ps(h, _mm_movehl_ps(h, h));
-        h = _mm_max_ss(h, _mm_movehdup_ps(h));
-        const float top = _mm_cvtss_f32(h);
+        const float top = max_lanes(a);
         const int finite = _mm256_movemask_ps(bad) == 0, live = finite && top >= 0x1p-100f;
         if (!live) {
             memset(q, 0, group);

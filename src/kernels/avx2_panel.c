@@ -126,9 +126,7 @@ static void quantize_wide_avx2(const float *x, size_t n, int16_t *q, float *d) {
         bad = _mm256_or_ps(bad, _mm256_cmp_ps(size, largest, _CMP_NLE_UQ));
         a = _mm256_max_ps(size, a);
     }
-    __m128 h = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
-    h = _mm_max_ps(h, _mm_movehl_ps(h, h));
-    const float top = _mm_cvtss_f32(_mm_max_ss(h, _mm_movehdup_ps(h)));
+    const float top = max_lanes(a);
     const int finite = _mm256_movemask_ps(bad) == 0, live = finite && top >= 0x1p-100f;
     const size_t padded = (n + LOAM_WIDE_UNIT - 1) / LOAM_WIDE_UNIT * LOAM_WIDE_UNIT;
     *d = live ? top / (float)LOAM_WIDE_MAX : finite ? 0.0f : __builtin_nanf("");
