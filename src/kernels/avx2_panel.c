@@ -21,22 +21,14 @@ LOAM_INLINE __m256i dot2(__m256i acc, __m256i a, __m256i b) {
 
 #include "avx2_wide.h"
 
-typedef struct float_tile {
-    const float *x, *b, *ahead;
-    size_t x_stride, n_k;
-    float *y;
-    size_t y_stride;
-    int begin;
-} float_tile;
-
 #define DEFINE_FLOAT_TILE(M)                                                                       \
-    static void float_tile_##M(const float_tile *t) {                                              \
+    static void float_tile_##M(const panel_tile *t) {                                              \
         __m256 lo[M], hi[M];                                                                       \
-        const float *x[M], *b = t->b;                                                              \
-        const char *ahead = (const char *)t->ahead;                                                \
+        const float *x[M], *b = t->panel;                                                          \
+        const char *ahead = t->ahead;                                                              \
         FOR_COLS(M) {                                                                              \
             float *y = t->y + i * t->y_stride;                                                     \
-            x[i] = t->x + i * t->x_stride;                                                         \
+            x[i] = (const float *)t->x + i * t->x_stride;                                          \
             lo[i] = t->begin ? _mm256_setzero_ps() : _mm256_loadu_ps(y);                           \
             hi[i] = t->begin ? _mm256_setzero_ps() : _mm256_loadu_ps(y + 8);                       \
         }                                                                                          \
@@ -64,17 +56,9 @@ DEFINE_FLOAT_TILE(5)
 DEFINE_FLOAT_TILE(6)
 
 static void step_float(const void *product, const panel_step *at) {
-    static void (*const tiles[])(const float_tile *t) = {float_tile_1, float_tile_2, float_tile_3,
+    static void (*const tiles[])(const panel_tile *t) = {float_tile_1, float_tile_2, float_tile_3,
                                                          float_tile_4, float_tile_5, float_tile_6};
-    const loam_panel_float *p = product;
-    const float_tile t = {.x = p->x + at->position * p->x_stride + at->k,
-                          .x_stride = p->x_stride,
-                          .b = p->panels + at->piece,
-                          .ahead = p->panels + at->next,
-                          .n_k = at->n_k,
-                          .y = p->y + at->position * p->y_stride + at->panel * ROWS,
-                          .y_stride = p->y_stride,
-                          .begin = at->k == 0};
+    const panel_tile t = float_tile_at(product, at);
     tiles[at->m - 1](&t);
 }
 

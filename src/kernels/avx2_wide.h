@@ -5,23 +5,14 @@ enum { COLS = 6, PANELS = 1 };
 
 #define FOR_COLS(M) _Pragma("GCC unroll 6") for (size_t i = 0; i < (M); i++)
 
-typedef struct wide_tile {
-    const int16_t *x, *b, *ahead;
-    size_t x_stride, n_k;
-    const float *scales, *d;
-    float *y;
-    size_t y_stride;
-    int begin;
-} wide_tile;
-
 /* Tiles begin at a cache line: elsewhere they lose up to 5 %, by where they happen to lie. */
 #define DEFINE_WIDE_TILE(M)                                                                        \
-    __attribute__((aligned(64))) static void wide_tile_##M(const wide_tile *t) {                   \
+    __attribute__((aligned(64))) static void wide_tile_##M(const panel_tile *t) {                  \
         __m256i lo[M], hi[M];                                                                      \
-        const int16_t *x[M], *b = t->b;                                                            \
-        const char *ahead = (const char *)t->ahead;                                                \
+        const int16_t *x[M], *b = t->panel;                                                        \
+        const char *ahead = t->ahead;                                                              \
         FOR_COLS(M) {                                                                              \
-            x[i] = t->x + i * t->x_stride;                                                         \
+            x[i] = (const int16_t *)t->x + i * t->x_stride;                                        \
             lo[i] = hi[i] = _mm256_setzero_si256();                                                \
         }                                                                                          \
         for (size_t k = 0; k < t->n_k; k += 2, b += 2 * ROWS, ahead += 64) {                       \
@@ -56,19 +47,9 @@ DEFINE_WIDE_TILE(5)
 DEFINE_WIDE_TILE(6)
 
 static void step_wide(const void *product, const panel_step *at) {
-    static void (*const tiles[])(const wide_tile *t) = {wide_tile_1, wide_tile_2, wide_tile_3,
-                                                        wide_tile_4, wide_tile_5, wide_tile_6};
-    const loam_panel_wide *p = product;
-    const wide_tile t = {.x = p->x + at->position * p->x_stride + at->k,
-                         .x_stride = p->x_stride,
-                         .b = p->panels + at->piece,
-                         .ahead = p->panels + at->next,
-                         .n_k = at->n_k,
-                         .scales = p->scales + at->panel * ROWS,
-                         .d = p->d + at->position,
-                         .y = p->y + at->position * p->y_stride + at->panel * ROWS,
-                         .y_stride = p->y_stride,
-                         .begin = at->k == 0};
+    static void (*const tiles[])(const panel_tile *t) = {wide_tile_1, wide_tile_2, wide_tile_3,
+                                                         wide_tile_4, wide_tile_5, wide_tile_6};
+    const panel_tile t = wide_tile_at(product, at);
     tiles[at->m - 1](&t);
 }
 

@@ -13,16 +13,6 @@
 enum { COLS = 12, PANELS = 2 };
 #include "panel_blocks.h"
 
-/* One tile of either kind; x and panels count elements, of which a step takes one (f32) or two. */
-typedef struct panel_tile {
-    const void *x, *panel, *ahead;
-    size_t x_stride, panel_stride, n_k;
-    const float *scales, *d;
-    float *y;
-    size_t y_stride;
-    int begin;
-} panel_tile;
-
 #define FOR_COLS   _Pragma("GCC unroll 12") for (size_t i = 0; i < m; i++)
 #define FOR_PANELS _Pragma("GCC unroll 2") for (size_t j = 0; j < p; j++)
 
@@ -127,16 +117,7 @@ DEFINE_ALL(float_tile)
 DEFINE_ALL(wide_tile)
 
 static void step_float(const void *product, const panel_step *at) {
-    const loam_panel_float *p = product;
-    const panel_tile t = {.x = p->x + at->position * p->x_stride + at->k,
-                          .x_stride = p->x_stride,
-                          .panel = p->panels + at->piece,
-                          .panel_stride = p->cols * ROWS,
-                          .ahead = p->panels + at->next,
-                          .n_k = at->n_k,
-                          .y = p->y + at->position * p->y_stride + at->panel * ROWS,
-                          .y_stride = p->y_stride,
-                          .begin = at->k == 0};
+    const panel_tile t = float_tile_at(product, at);
     float_tiles[at->n_panels - 1][at->m - 1](&t);
 }
 
@@ -145,18 +126,7 @@ static void panel_float_avx512vnni(const loam_panel_float *p) {
 }
 
 static void step_wide(const void *product, const panel_step *at) {
-    const loam_panel_wide *p = product;
-    const panel_tile t = {.x = p->x + at->position * p->x_stride + at->k,
-                          .x_stride = p->x_stride,
-                          .panel = p->panels + at->piece,
-                          .panel_stride = p->cols * ROWS,
-                          .ahead = p->panels + at->next,
-                          .n_k = at->n_k,
-                          .scales = p->scales + at->panel * ROWS,
-                          .d = p->d + at->position,
-                          .y = p->y + at->position * p->y_stride + at->panel * ROWS,
-                          .y_stride = p->y_stride,
-                          .begin = at->k == 0};
+    const panel_tile t = wide_tile_at(product, at);
     wide_tiles[at->n_panels - 1][at->m - 1](&t);
 }
 

@@ -50,15 +50,6 @@ static void panel_pack_wide_neon(const int16_t *rows, size_t row_stride, size_t 
         for (size_t r = 0; r < ROWS; r++) panel[k * ROWS + r] = rows[r * row_stride + k];
 }
 
-typedef struct wide_tile {
-    const int16_t *x, *b;
-    size_t x_stride, n_k;
-    const float *scales, *d;
-    float *y;
-    size_t y_stride;
-    int begin;
-} wide_tile;
-
 #define WIDE_K(M, L)                                                                               \
     {                                                                                              \
         const int16x8_t w0 = vld1q_s16(b), w1 = vld1q_s16(b + 8);                                  \
@@ -72,15 +63,15 @@ typedef struct wide_tile {
     }
 
 #define DEFINE_WIDE_TILE(M)                                                                        \
-    static void wide_tile_##M(const wide_tile *t) {                                                \
+    static void wide_tile_##M(const panel_tile *t) {                                               \
         int32x4_t s[M][4];                                                                         \
         int16x8_t xv[M];                                                                           \
-        const int16_t *b = t->b;                                                                   \
+        const int16_t *x = t->x, *b = t->panel;                                                    \
         _Pragma("GCC unroll 4") for (size_t i = 0; i < M; i++)                                     \
             _Pragma("GCC unroll 4") for (size_t r = 0; r < 4; r++) s[i][r] = vdupq_n_s32(0);       \
         for (size_t k = 0; k < t->n_k; k += 8) {                                                   \
             _Pragma("GCC unroll 4") for (size_t i = 0; i < M; i++) xv[i] =                         \
-                vld1q_s16(t->x + i * t->x_stride + k);                                             \
+                vld1q_s16(x + i * t->x_stride + k);                                                \
             WIDE_K(M, 0)                                                                           \
             WIDE_K(M, 1)                                                                           \
             WIDE_K(M, 2) WIDE_K(M, 3) WIDE_K(M, 4) WIDE_K(M, 5) WIDE_K(M, 6) WIDE_K(M, 7)          \
@@ -100,18 +91,9 @@ DEFINE_WIDE_TILE(3)
 DEFINE_WIDE_TILE(4)
 
 static void step_wide(const void *product, const panel_step *at) {
-    static void (*const tiles[])(const wide_tile *t) = {wide_tile_1, wide_tile_2, wide_tile_3,
-                                                        wide_tile_4};
-    const loam_panel_wide *p = product;
-    const wide_tile t = {.x = p->x + at->position * p->x_stride + at->k,
-                         .x_stride = p->x_stride,
-                         .b = p->panels + at->piece,
-                         .n_k = at->n_k,
-                         .scales = p->scales + at->panel * ROWS,
-                         .d = p->d + at->position,
-                         .y = p->y + at->position * p->y_stride + at->panel * ROWS,
-                         .y_stride = p->y_stride,
-                         .begin = at->k == 0};
+    static void (*const tiles[])(const panel_tile *t) = {wide_tile_1, wide_tile_2, wide_tile_3,
+                                                         wide_tile_4};
+    const panel_tile t = wide_tile_at(product, at);
     tiles[at->m - 1](&t);
 }
 

@@ -20,6 +20,42 @@ typedef struct panel_step {
     size_t piece, next; /* offsets of the panels' piece, and of the one that is read after it */
 } panel_step;
 
+/* What a tile of either kind is given; x and panel count elements: f32, or int16 with scales and d. */
+typedef struct panel_tile {
+    const void *x, *panel, *ahead; /* ahead: what to fetch meanwhile */
+    size_t x_stride, panel_stride, n_k;
+    const float *scales, *d;
+    float *y;
+    size_t y_stride;
+    int begin;
+} panel_tile;
+
+LOAM_INLINE panel_tile float_tile_at(const loam_panel_float *p, const panel_step *at) {
+    return (panel_tile){.x = p->x + at->position * p->x_stride + at->k,
+                        .x_stride = p->x_stride,
+                        .panel = p->panels + at->piece,
+                        .panel_stride = p->cols * ROWS,
+                        .ahead = p->panels + at->next,
+                        .n_k = at->n_k,
+                        .y = p->y + at->position * p->y_stride + at->panel * ROWS,
+                        .y_stride = p->y_stride,
+                        .begin = at->k == 0};
+}
+
+LOAM_INLINE panel_tile wide_tile_at(const loam_panel_wide *p, const panel_step *at) {
+    return (panel_tile){.x = p->x + at->position * p->x_stride + at->k,
+                        .x_stride = p->x_stride,
+                        .panel = p->panels + at->piece,
+                        .panel_stride = p->cols * ROWS,
+                        .ahead = p->panels + at->next,
+                        .n_k = at->n_k,
+                        .scales = p->scales + at->panel * ROWS,
+                        .d = p->d + at->position,
+                        .y = p->y + at->position * p->y_stride + at->panel * ROWS,
+                        .y_stride = p->y_stride,
+                        .begin = at->k == 0};
+}
+
 typedef void (*panel_step_fn)(const void *product, const panel_step *at);
 
 /* Where tile i of n begins: they are as even as can be. */
