@@ -238,4 +238,15 @@ static void attention_finish(const float *out, float sum, size_t head_dim, float
     scale_row(out, head_dim, sum == 0.0f ? 0.0f : 1.0f / sum, y);
 }
 
+/* attention_merge where one of the two states has seen no key: the other stays.  0: both have. */
+LOAM_INLINE int merge_empty(float *max, float *sum, float *out, float max2, float sum2,
+                            const float *out2, size_t head_dim) {
+    if (max2 == -__builtin_inff() && sum2 == 0.0f) return 1;
+    if (*max != -__builtin_inff() || *sum != 0.0f) return 0;
+    *max = max2;
+    *sum = sum2;
+    memcpy(out, out2, head_dim * sizeof *out);
+    return 1;
+}
+
 #endif

@@ -275,13 +275,7 @@ static void scale_row(const float *x, size_t n, float f, float *y) {
 
 static void attention_merge_avx2(float *max, float *sum, float *out, float max2, float sum2,
                                  const float *out2, size_t head_dim) {
-    if (max2 == -INFINITY && sum2 == 0.0f) return;
-    if (*max == -INFINITY && *sum == 0.0f) {
-        *max = max2;
-        *sum = sum2;
-        memcpy(out, out2, head_dim * sizeof *out);
-        return;
-    }
+    if (merge_empty(max, sum, out, max2, sum2, out2, head_dim)) return;
     const float larger = max2 > *max ? max2 : *max;
     const __m256 f = exp2_8(_mm256_set1_ps(*max - larger));
     const __m256 g = exp2_8(_mm256_set1_ps(max2 - larger));

@@ -1,9 +1,9 @@
 /* neon_integer.h - affine weights times int8 activations, for the three ARM sets that differ in
  * how 32 products are added: smull/sadalp (neon), sdot (neondot), and tiles (neoni8mm).
  *
- * Included after DOT32 is defined:  acc = DOT32(acc, q0, q1, x0, x1, bits)  adds the 32 products of
- * q0, q1 (int8x16_t: 0 .. 63, or -128 .. 127 when bits is 8) with x0, x1 to the four lanes of acc, in
- * any lane.
+ * acc = DOT32(acc, q0, q1, x0, x1, bits)  adds the 32 products of q0, q1 (int8x16_t: 0 .. 63, or
+ * -128 .. 127 when bits is 8) with x0, x1 to the four lanes of acc, in any lane.  It is sdot where the
+ * includer has not defined another.
  *
  * Four rows at a time against one to four positions.  A unit is 32 columns of a row as two vectors; x
  * stands in the order that meets them: for 4 bits the 16 even columns, then the 16 odd ones, so that a
@@ -25,6 +25,15 @@
 /* gcc would reorder the integer sums of an unrolled loop and spill them; this fixes one in its
  * register and costs nothing. */
 #define NEON_KEEP(v) __asm__("" : "+w"(v))
+
+#ifndef DOT32 /* sdot, which neondot and neoni8mm share */
+LOAM_INLINE int32x4_t dot32(int32x4_t acc, int8x16_t q0, int8x16_t q1, int8x16_t x0, int8x16_t x1,
+                            int bits) {
+    (void)bits;
+    return vdotq_s32(vdotq_s32(acc, q0, x0), q1, x1);
+}
+#define DOT32 dot32
+#endif
 
 enum { NEON_BYTES = 7 }; /* unpacked q of up to 6 bits, in order */
 

@@ -3,12 +3,6 @@
 
 #if defined(__aarch64__)
 
-LOAM_INLINE int32x4_t dot32(int32x4_t acc, int8x16_t q0, int8x16_t q1, int8x16_t x0, int8x16_t x1,
-                            int bits) {
-    (void)bits;
-    return vdotq_s32(vdotq_s32(acc, q0, x0), q1, x1);
-}
-#define DOT32 dot32
 #include "neon_integer.h"
 
 static void integer_product_neondot(const loam_matrix *w, size_t row0, size_t n_rows,
